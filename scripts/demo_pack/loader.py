@@ -1,0 +1,76 @@
+"""The loader node, and reading a demo model's file."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import comfy.model_management
+import comfy.model_patcher
+import comfy.utils
+from comfy_api.latest import io
+
+from .networks import build_model, latent_format
+from .text import build_clip
+from .vae import DemoVAE, PatchCodec
+
+MODELS = Path(__file__).parent / "models"
+NAMES = ["unet", "dit"]
+
+
+class DemoModel(NamedTuple):
+    """What the host's nodes take: MODEL, CLIP and VAE."""
+
+    model: comfy.model_patcher.ModelPatcher
+    clip: object
+    vae: DemoVAE
+
+
+class FRDiffDemoModelLoader(io.ComfyNode):
+    """Loads one of the two demo models."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FRDiffDemoModelLoader",
+            display_name="Load FRDiff Demo Model",
+            category="FRDiff/demo",
+            description="A small emoji model for trying nodes without a large download. Use 128 x 128 pictures.",
+            inputs=[io.Combo.Input("model", options=NAMES, tooltip="unet: like SD 1.5. dit: like Flux.")],
+            outputs=[io.Model.Output(), io.Clip.Output(), io.Vae.Output()],
+        )
+
+    @classmethod
+    def execute(cls, model: str) -> io.NodeOutput:
+        return io.NodeOutput(*load_demo_model(MODELS / f"demo_{model}.safetensors"))
+
+
+def load_demo_model(path: Path) -> DemoModel:
+    """Builds the model, the text encoder and the VAE that one file holds."""
+    config, tensors = read_file(path)
+    codec = PatchCodec(**config["vae"])
+    codec.load_state_dict(tensors["vae"])
+    family = config["family"]
+    model = build_model(family, config["network"], latent_format(family, *codec.rgb_factors()))
+    # The host's own loading knows the names that its layers had in earlier versions.
+    model.load_model_weights(tensors["network"])
+    return DemoModel(patcher(model), build_clip(config["text"], tensors["text"]), DemoVAE(codec))
+
+
+def read_file(path: Path) -> tuple[dict, dict[str, dict]]:
+    """The config, and the float32 tensors by part: network, text, vae."""
+    if not path.exists():
+        raise FileNotFoundError(f"The demo model {path.name} is missing. Fetch the pack again, or train it.")
+    parts = {"network": {}, "text": {}, "vae": {}}
+    tensors, metadata = comfy.utils.load_torch_file(str(path), safe_load=True, return_metadata=True)
+    for key, tensor in tensors.items():
+        part, _, name = key.partition(".")
+        parts[part][name] = tensor.float()
+    return json.loads(metadata["config"]), parts
+
+
+def patcher(model) -> comfy.model_patcher.ModelPatcher:
+    """The model as the host's MODEL, on the host's devices."""
+    load = comfy.model_management.get_torch_device()
+    offload = comfy.model_management.unet_offload_device()
+    model.to(offload)
+    return comfy.model_patcher.ModelPatcher(model, load_device=load, offload_device=offload)
