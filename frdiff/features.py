@@ -1,0 +1,88 @@
+"""What a sampling run remembers, by condition stream, under a memory budget."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class StageFeature:
+    """A stage's remembered tensors (residuals or values), and the shapes of the inputs they belong to."""
+
+    shapes: tuple[torch.Size, ...]
+    tensors: tuple[torch.Tensor | None, ...]
+
+
+@dataclass
+class Stream:
+    """All that is remembered of one condition: past outputs with their sigmas, newest last, and stages."""
+
+    sigmas: deque[float]
+    outputs: deque[Any]
+    evaluation: int = 0
+    stages: dict[Hashable, StageFeature] = field(default_factory=dict)
+
+
+class Features:
+    """The streams of one run. Stages over `budget_bytes` are not kept; outputs always are."""
+
+    def __init__(self, budget_bytes: float, history: int) -> None:
+        self._streams: dict[Hashable, Stream] = {}
+        self._budget_bytes = budget_bytes
+        self._history = history
+        self._stage_bytes = 0
+        self.peak_bytes = 0
+        self.over_budget = False
+
+    def get(self, key: Hashable) -> Stream | None:
+        """The stream of `key`, or None when nothing is remembered of it yet."""
+        return self._streams.get(key)
+
+    def start(self, key: Hashable) -> Stream:
+        """The stream of `key`, with its stages dropped to make room for those of a new keyframe."""
+        stream = self._streams.setdefault(key, Stream(deque(maxlen=self._history), deque(maxlen=self._history)))
+        self._stage_bytes -= sum(_bytes(feature.tensors) for feature in stream.stages.values())
+        stream.stages = {}
+        return stream
+
+    def keep_output(self, stream: Stream, sigma: float, evaluation: int, output: Any) -> None:
+        """Remember a copy of a computed output."""
+        stream.sigmas.append(sigma)
+        stream.outputs.append(_copy(output))
+        stream.evaluation = evaluation
+        self._measure()
+
+    def keep_stage(self, stream: Stream, name: Hashable, feature: StageFeature) -> None:
+        """Remember a stage, unless the budget is spent."""
+        size = _bytes(feature.tensors)
+        if self._stage_bytes + size > self._budget_bytes:
+            self.over_budget = True
+            return
+        stream.stages[name] = feature
+        self._stage_bytes += size
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._streams.clear()
+        self._stage_bytes = 0
+
+    def _measure(self) -> None:
+        outputs = sum(_bytes(stream.outputs) for stream in self._streams.values())
+        self.peak_bytes = max(self.peak_bytes, outputs + self._stage_bytes)
+
+
+def _bytes(value: Any) -> int:
+    if isinstance(value, torch.Tensor):
+        return value.numel() * value.element_size()
+    return sum(_bytes(part) for part in value) if value is not None else 0
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.clone()
+    return type(value)(_copy(part) for part in value)

@@ -1,0 +1,102 @@
+"""What a run did, step by step, in words and as data."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from statistics import median
+from typing import Any
+
+from .schedule import StepKind
+
+
+@dataclass
+class StepRecord:
+    """One evaluation of the sampler: solver step, sigma, kind, milliseconds of network time, network calls."""
+
+    step: int
+    sigma: float
+    kind: str
+    planned: str
+    mix: float
+    ms: float = 0.0
+    calls: int = 0
+
+
+@dataclass
+class RunReport:
+    """A whole sampling run. `seconds` is wall-clock; `speedup` is estimated from the run's own full steps."""
+
+    schedule: str
+    steps: int
+    seconds: float = 0.0
+    bytes_kept: int = 0
+    stages: int = 0
+    reasons: list[str] = field(default_factory=list)
+    records: list[StepRecord] = field(default_factory=list)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Evaluations of each kind."""
+        return {kind.value: sum(r.kind == kind.value for r in self.records) for kind in StepKind}
+
+    @property
+    def speedup(self) -> float | None:
+        """Estimated time of a run with every evaluation full, over the measured time; None without full ones."""
+        # The first evaluation pays for loading and warm-up, so it stands for the others only when it is alone.
+        full = [r.ms for r in self.records if r.kind == StepKind.FULL.value]
+        if not full or not self.seconds:
+            return None
+        typical = median(full[1:] or full)
+        reused = [r for r in self.records if r.kind != StepKind.FULL.value]
+        saved = sum(typical - r.ms for r in reused) / 1000
+        return (self.seconds + saved) / self.seconds
+
+    def add_reason(self, reason: str) -> None:
+        """Note, once, why less was reused than planned."""
+        if reason not in self.reasons:
+            self.reasons.append(reason)
+
+    def line(self) -> str:
+        """One line for the node: computed steps, speed, memory, or the reason."""
+        counts = self.counts
+        total, full = sum(counts.values()), counts["full"]
+        unit = "steps" if total == self.steps else "evaluations"
+        if full == total:
+            return " ".join([f"All {total} {unit} computed.", *self.reasons])
+        speed = f"{self.speedup:.2f}x faster, " if self.speedup else ""
+        return f"{full} of {total} {unit} computed, {speed}{self.bytes_kept / 1e6:.1f} MB kept"
+
+    def text(self) -> str:
+        """The report for a reader."""
+        counts = self.counts
+        rows = [
+            self.line(),
+            f"schedule   {self.schedule}, {self.steps} steps, {len(self.records)} network evaluations",
+            f"computed   {counts['full']} full, {counts['partial']} partial, {counts['skip']} skipped",
+            f"time       {self.seconds:.2f} s sampling",
+            f"kept       {self.bytes_kept / 1e6:.1f} MB, {self.stages} stages",
+        ]
+        for kind in StepKind:
+            times = [r.ms for r in self.records if r.kind == kind.value]
+            if times:
+                rows.append(f"{kind.value:<10} {median(times):.1f} ms each (median)")
+        return "\n".join(rows + [f"note       {reason}" for reason in self.reasons])
+
+    def data(self) -> dict[str, Any]:
+        """The report as plain data, for JSON."""
+        return {
+            "schedule": self.schedule,
+            "steps": self.steps,
+            "counts": self.counts,
+            "seconds": self.seconds,
+            "speedup": self.speedup,
+            "bytes_kept": self.bytes_kept,
+            "stages": self.stages,
+            "reason": " ".join(self.reasons) or None,
+            "records": [asdict(record) for record in self.records],
+        }
+
+    def json(self) -> str:
+        """The report as a JSON document."""
+        return json.dumps(self.data(), indent=1)

@@ -1,0 +1,90 @@
+"""What happens at each solver step: immutable data, and the paper's rules that make it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from .errors import FRDiffError
+
+
+class StepKind(Enum):
+    """How much of the network runs at a step."""
+
+    FULL = "full"
+    PARTIAL = "partial"
+    SKIP = "skip"
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """One step: its kind, the weight `mix` (lambda) of the fresh score, and whether stages are remembered."""
+
+    kind: StepKind
+    mix: float = 1.0
+    keeps_stages: bool = False
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """FRDiff's rule for any number of steps (arXiv 2312.03517, sections 3.2 and 3.3).
+
+    `interval` is M: every M-th step is a keyframe; 1 computes every step. `t` and `b` are Score Mixing's
+    slope and centre. `first_full` and `last_full` steps are computed whatever M says (the paper: 1 and 0).
+    `budget_mb` bounds the memory of remembered stages; what does not fit is computed.
+    """
+
+    name: str
+    interval: int
+    mixing: bool = True
+    t: float = 30.0
+    b: float = 0.5
+    first_full: int = 1
+    last_full: int = 0
+    budget_mb: float = 4096.0
+
+    def __post_init__(self) -> None:
+        if self.interval < 1:
+            raise FRDiffError(f"The keyframe interval is {self.interval}; it must be 1 or more.")
+        if self.first_full < 1 or self.last_full < 0:
+            raise FRDiffError("At least the first step must be computed, and the number of last steps cannot be negative.")
+        if not self.budget_mb >= 0:
+            raise FRDiffError(f"The cache budget is {self.budget_mb} MB; it must be 0 or more.")
+
+    def plan(self, steps: int) -> tuple[StepPlan, ...]:
+        """The plan of each of `steps` solver steps."""
+        kinds = [self._step(step, steps) for step in range(steps)]
+        return tuple(
+            StepPlan(kind, mix, keeps_stages=kind is StepKind.FULL and _partial_follows(kinds[step + 1 :]))
+            for step, (kind, mix) in enumerate(kinds)
+        )
+
+    def _step(self, step: int, steps: int) -> tuple[StepKind, float]:
+        if step % self.interval == 0 or step < self.first_full or step >= steps - self.last_full:
+            return StepKind.FULL, 1.0
+        mix = score_mixing_weight(step / steps, self.t, self.b) if self.mixing else 1.0
+        return (StepKind.PARTIAL if mix > 0 else StepKind.SKIP), mix
+
+
+def score_mixing_weight(tau: float, t: float = 30.0, b: float = 0.5) -> float:
+    """Return lambda, the weight of the partial score at tau = step / steps (arXiv 2312.03517, Score Mixing)."""
+    return min(max((t * (tau - b) + 2) / 4, 0.0), 1.0)
+
+
+def counts(plan: tuple[StepPlan, ...]) -> dict[StepKind, int]:
+    """How many steps of each kind a plan has."""
+    return {kind: sum(step.kind is kind for step in plan) for kind in StepKind}
+
+
+def counted_speedup(plan: tuple[StepPlan, ...], partial_cost: float) -> float:
+    """Steps divided by the network evaluations that they cost, a partial one costing `partial_cost` of a full one."""
+    number = counts(plan)
+    return len(plan) / (number[StepKind.FULL] + partial_cost * number[StepKind.PARTIAL])
+
+
+def _partial_follows(later: list[tuple[StepKind, float]]) -> bool:
+    """Whether a partial step comes before the next full one."""
+    for kind, _ in later:
+        if kind is not StepKind.SKIP:
+            return kind is StepKind.PARTIAL
+    return False

@@ -1,0 +1,16 @@
+"""ComfyUI adapters: the only package that imports the host."""
+
+from comfy_api.latest import ComfyExtension
+
+from .analysis import FRDiffReport
+from .patching import FRDiffModelPatcher
+from .sampling import FRDiffKSampler, FRDiffKSamplerAdvanced
+from .schedules import FRDiffSchedule
+
+
+class FRDiffExtension(ComfyExtension):
+    """The pack's nodes."""
+
+    async def get_node_list(self):
+        """Every node class of the pack."""
+        return [FRDiffKSampler, FRDiffKSamplerAdvanced, FRDiffModelPatcher, FRDiffSchedule, FRDiffReport]

@@ -1,0 +1,32 @@
+"""The report node."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..frdiff.report import RunReport
+from .inputs import CATEGORY, ReportType
+
+
+class FRDiffReport(io.ComfyNode):
+    """What a run did, for reading and for programs."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FRDiffReport",
+            display_name="FRDiff Report",
+            category=CATEGORY,
+            description="Shows what an FRDiff sampler computed, how long it took, and why less was reused than planned.",
+            inputs=[ReportType.Input("report", tooltip="The report output of an FRDiff sampler.")],
+            outputs=[
+                io.String.Output(display_name="text", tooltip="The report in words."),
+                io.String.Output(display_name="json", tooltip="The report as JSON, with one record per evaluation."),
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, report: RunReport) -> io.NodeOutput:
+        text, data = report.text(), report.json()
+        return io.NodeOutput(text, data, ui={"text": [text, data]})

@@ -1,0 +1,38 @@
+"""The model patcher node."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from .host import attach, chooser
+from .inputs import CATEGORY, schedule_input, speedup_input
+from .live import node_id, show
+
+
+class FRDiffModelPatcher(io.ComfyNode):
+    """Makes any sampler that uses the model faster."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FRDiffModelPatcher",
+            display_name="FRDiff Model Patcher",
+            category=CATEGORY,
+            description="Put it between a model and any sampler node: the sampler computes fewer steps in full.",
+            inputs=[
+                io.Model.Input("model", tooltip="The model to make faster."),
+                speedup_input(),
+                schedule_input(),
+            ],
+            outputs=[io.Model.Output(tooltip="The model for a sampler node or a guider.")],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, model: Any, speedup: float, schedule: Any = None) -> io.NodeOutput:
+        unique_id = node_id(cls)
+        return io.NodeOutput(
+            attach(model, chooser(speedup, schedule), lambda report: show(report.line(), unique_id))
+        )

@@ -1,0 +1,138 @@
+"""Drop-in replacements for the host's KSampler nodes."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import comfy.samplers
+from comfy_api.latest import io
+from nodes import common_ksampler  # pyright: ignore[reportAttributeAccessIssue]  (ComfyUI's nodes.py, not this package)
+
+from ..frdiff.report import RunReport
+from .host import attach, chooser
+from .inputs import CATEGORY, ReportType, schedule_input, speedup_input
+from .live import node_id, show
+
+SEED_MAX = 0xFFFFFFFFFFFFFFFF
+
+
+def _model_input() -> io.Input:
+    return io.Model.Input("model", tooltip="The model used for denoising the input latent.")
+
+
+def _seed_input(name: str) -> io.Input:
+    return io.Int.Input(
+        name, default=0, min=0, max=SEED_MAX, control_after_generate=True, tooltip="The seed that makes the noise."
+    )
+
+
+def _sampler_inputs() -> list[io.Input]:
+    """From `steps` to `latent_image`, in the host's own order."""
+    return [
+        io.Int.Input("steps", default=20, min=1, max=10000, tooltip="The number of denoising steps."),
+        io.Float.Input(
+            "cfg", default=8.0, min=0.0, max=100.0, step=0.1, round=0.01, tooltip="How closely to follow the prompt."
+        ),
+        io.Combo.Input("sampler_name", options=comfy.samplers.KSampler.SAMPLERS, tooltip="The sampling algorithm."),
+        io.Combo.Input("scheduler", options=comfy.samplers.KSampler.SCHEDULERS, tooltip="How noise is taken away."),
+        io.Conditioning.Input("positive", tooltip="What the picture should show."),
+        io.Conditioning.Input("negative", tooltip="What the picture should not show."),
+        io.Latent.Input("latent_image", tooltip="The latent to denoise."),
+    ]
+
+
+def _outputs() -> list[io.Output]:
+    return [
+        io.Latent.Output(tooltip="The denoised latent."),
+        ReportType.Output(display_name="report", tooltip="What was computed, for FRDiff Report."),
+    ]
+
+
+def _sample(node: Any, model: Any, speedup: float, schedule: Any, steps: int, *args: Any, **kwargs: Any) -> io.NodeOutput:
+    """Run the host's own sampling function with the engine attached."""
+    reports: list[RunReport] = []
+    choose = chooser(speedup, schedule)
+    started = time.perf_counter()
+    (latent,) = common_ksampler(attach(model, choose, reports.append), *args, **kwargs)
+    if not reports:
+        reason = "The dial is at 1.0, which is off." if choose is None else "There was nothing to sample."
+        reports.append(RunReport("off", steps, time.perf_counter() - started, reasons=[reason]))
+    show(reports[-1].line(), node_id(node))
+    return io.NodeOutput(latent, reports[-1])
+
+
+class FRDiffKSampler(io.ComfyNode):
+    """The host's KSampler with the dial."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FRDiffKSampler",
+            display_name="FRDiff KSampler",
+            category=CATEGORY,
+            description="KSampler that computes fewer steps in full. Replace KSampler by it, and turn the dial.",
+            inputs=[
+                _model_input(),
+                _seed_input("seed"),
+                *_sampler_inputs(),
+                io.Float.Input(
+                    "denoise", default=1.0, min=0.0, max=1.0, step=0.01, tooltip="Lower values keep the input picture."
+                ),
+                speedup_input(),
+                schedule_input(),
+            ],
+            outputs=_outputs(),
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(
+        cls, model, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image, denoise=1.0,
+        speedup=2.0, schedule=None,
+    ) -> io.NodeOutput:  # fmt: skip
+        return _sample(
+            cls, model, speedup, schedule, steps,
+            seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image, denoise=denoise,
+        )  # fmt: skip
+
+
+class FRDiffKSamplerAdvanced(io.ComfyNode):
+    """The host's KSamplerAdvanced with the dial."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FRDiffKSamplerAdvanced",
+            display_name="FRDiff KSampler (Advanced)",
+            category=CATEGORY,
+            description="KSampler (Advanced) that computes fewer steps in full.",
+            inputs=[
+                _model_input(),
+                io.Combo.Input("add_noise", options=["enable", "disable"], tooltip="Whether noise is added first."),
+                _seed_input("noise_seed"),
+                *_sampler_inputs(),
+                io.Int.Input("start_at_step", default=0, min=0, max=10000, tooltip="The first step to run."),
+                io.Int.Input("end_at_step", default=10000, min=0, max=10000, tooltip="The step to stop at."),
+                io.Combo.Input(
+                    "return_with_leftover_noise", options=["disable", "enable"],
+                    tooltip="Whether noise may be left for a second sampler.",
+                ),
+                speedup_input(),
+                schedule_input(),
+            ],
+            outputs=_outputs(),
+            hidden=[io.Hidden.unique_id],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(
+        cls, model, add_noise, noise_seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image,
+        start_at_step, end_at_step, return_with_leftover_noise, speedup=2.0, schedule=None,
+    ) -> io.NodeOutput:  # fmt: skip
+        return _sample(
+            cls, model, speedup, schedule, steps,
+            noise_seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image,
+            disable_noise=add_noise == "disable", start_step=start_at_step, last_step=end_at_step,
+            force_full_denoise=return_with_leftover_noise == "disable",
+        )  # fmt: skip

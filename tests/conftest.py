@@ -1,0 +1,9 @@
+"""Load ComfyUI and the pack the way the host does, on the CPU where there is no GPU."""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# After ComfyUI's own folder, whose nodes.py has the name of our package.
+sys.path.append(str(ROOT))
