@@ -8,7 +8,7 @@ ScheduleType = io.Custom("FRDIFF_SCHEDULE")
 ReportType = io.Custom("FRDIFF_REPORT")
 
 
-def speedup_input() -> io.Float.Input:
+def speedup_input() -> io.Input:
     """The one dial."""
     return io.Float.Input(
         "speedup",
@@ -20,7 +20,7 @@ def speedup_input() -> io.Float.Input:
     )
 
 
-def schedule_input() -> io.Custom.Input:
+def schedule_input() -> io.Input:
     """An optional schedule, which replaces the dial."""
     return ScheduleType.Input(
         "schedule", optional=True, tooltip="A schedule from FRDiff Schedule. With it the dial is not used."

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 
 def node_id(node: Any) -> str | None:
     """The id of the node that is being executed, None outside a graph."""
-    hidden = getattr(node, "hidden", None)
-    return getattr(hidden, "unique_id", None)
+    return getattr(getattr(node, "hidden", None), "unique_id", None)
 
 
 def show(text: str, unique_id: str | None) -> None:
-    """Write a line on a node, where a server is running."""
-    from server import PromptServer
-
-    server = getattr(PromptServer, "instance", None)
-    if server is not None and unique_id is not None:
-        server.send_progress_text(text, unique_id)
+    """Write a line on a node, where ComfyUI runs as a server."""
+    # Importing the host's `server` would start parts of one where there is none.
+    prompt_server = getattr(sys.modules.get("server"), "PromptServer", None)
+    instance = getattr(prompt_server, "instance", None)
+    if instance is not None and unique_id is not None:
+        instance.send_progress_text(text, unique_id)

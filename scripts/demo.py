@@ -7,7 +7,8 @@
 
 For each demo model the shipped graphs in scripts/demo_graphs run in pairs, plain then FRDiff, with the
 same seed. Before each pair a run of one step loads the model and the text, so that what is timed is
-sampling, decoding and saving.
+sampling, decoding and saving. Seconds are medians over the pairs; the speedup is the median of the
+pairs' own ratios, because a pair's two runs meet the same load.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import argparse
 import copy
 import json
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -33,6 +35,7 @@ PICTURES = Path(__file__).resolve().parent / "demo_pictures.py"
 OUTPUT = ROOT / "output" / "demo"
 MODELS = ("unet", "dit")
 PROMPTS = ("grinning face, 3d", "red apple, 3d", "dog face, 3d", "rocket, 3d")
+RUNS = PROMPTS * 2
 FIRST_SEED = 1
 WARM_UP_SEED = 1000
 COLUMNS = ("model", "steps", "full", "partial", "skip", "seconds_plain", "seconds_frdiff", "speedup", "psnr", "ssim")
@@ -56,6 +59,8 @@ class Pair:
 def main() -> int:
     """Command line: run the demo and return 0, or say in a sentence what went wrong and return 1."""
     arguments = _arguments()
+    # Python would otherwise end without ending ComfyUI.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     stream = sys.stderr if arguments.json else sys.stdout
 
     def say(text: str) -> None:
@@ -92,11 +97,11 @@ def run_demo(host: Host, cpu: bool, serve: bool, say: Say) -> dict[str, Any]:
 
 
 def measure(client: Client, model: str, say: Say) -> list[Pair]:
-    """One pair to warm up, which is not counted, then one pair per prompt; saves the pictures."""
+    """One pair to warm up, which is not counted, then two pairs per prompt; saves the pictures."""
     say(f"{model}: warming up ...")
     _pair(client, model, PROMPTS[0], WARM_UP_SEED)
     pairs = []
-    for number, prompt in enumerate(PROMPTS):
+    for number, prompt in enumerate(RUNS):
         pair = _pair(client, model, prompt, FIRST_SEED + number, OUTPUT / f"{model}_{number + 1}")
         pairs.append(pair)
         say(f"{model}: {prompt:<20} plain {pair.seconds_plain:.2f} s   FRDiff {pair.seconds_frdiff:.2f} s")
@@ -105,7 +110,7 @@ def measure(client: Client, model: str, say: Say) -> list[Pair]:
 
 def write_report(host: Host, pairs: dict[str, list[Pair]]) -> dict[str, Any]:
     """Compare the pictures, write sheet.png and report.json, and return the report."""
-    layout = {"models": list(pairs), "prompts": list(PROMPTS)}
+    layout = {"models": list(pairs), "prompts": list(RUNS), "shown": len(PROMPTS)}
     command = host.command(str(PICTURES), str(OUTPUT), json.dumps(layout))
     done = subprocess.run(command, env=host.environment(), capture_output=True, text=True)
     if done.returncode != 0:
@@ -191,8 +196,8 @@ def _check_nodes(client: Client) -> None:
 
 
 def _serve(client: Client, say: Say) -> None:
-    say(f"ComfyUI is open at {client.address}. Drag a picture of output/demo onto it to open its graph.")
-    say("Press Ctrl-C to end it.")
+    say(f"ComfyUI is open: {client.address}")
+    say("Drag a picture of output/demo onto it to open its graph. Press Ctrl-C to end ComfyUI.")
     try:
         while True:
             time.sleep(3600)

@@ -1,7 +1,8 @@
 """Compare the demo's pictures and lay them out on one sheet; runs in the host's Python.
 
-Called by demo.py with the folder and, as JSON, the models and prompts. The pictures are named
-{model}_{prompt number}_{plain or frdiff}_{picture number}.png. Writes sheet.png and prints the mean
+Called by demo.py with the folder and, as JSON, the models, the prompts and how many of them to show.
+The pictures are named {model}_{prompt number}_{plain or frdiff}_{picture number}.png.
+Writes sheet.png and prints the mean
 PSNR and SSIM of each model as JSON.
 """
 
@@ -60,7 +61,8 @@ def mean_likeness(pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> dict[str, f
 
 def sheet(folder: Path, layout: dict) -> Image.Image:
     """Prompt, plain and FRDiff side by side, one row per prompt, one block per model."""
-    rows = [(model, n, prompt) for model in layout["models"] for n, prompt in enumerate(layout["prompts"], 1)]
+    shown = layout["prompts"][: layout["shown"]]
+    rows = [(model, n, prompt) for model in layout["models"] for n, prompt in enumerate(shown, 1)]
     side = Image.open(files(folder, layout["models"][0], 1, "plain")[0]).width * SCALE
     block = SHOWN * (side + GAP) + GAP
     picture = Image.new("RGB", (PROMPT_WIDTH + 2 * block, LABEL + len(rows) * (side + GAP)), "white")

@@ -1,0 +1,106 @@
+"""The engine on a plain torch module, with no host."""
+
+import pytest
+import torch
+from frdiff.families import Family
+from frdiff.schedule import Schedule
+from frdiff.session import Session
+
+pytestmark = pytest.mark.quick
+
+
+class Block(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.computed = 0
+
+    def forward(self, x, t):
+        self.computed += 1
+        return x + torch.sin(x * t)
+
+
+class InPlaceBlock(Block):
+    def forward(self, x, t):
+        self.computed += 1
+        x += torch.sin(x * t)
+        return x
+
+
+class Network(torch.nn.Module):
+    def __init__(self, block):
+        super().__init__()
+        self.blocks = torch.nn.ModuleList([block() for _ in range(3)])
+
+    def forward(self, x, t):
+        h = x * 1.0
+        for block in self.blocks:
+            h = block(h, t)
+            h *= 1.01
+        return h
+
+
+FAMILIES = {
+    f"{__name__}.Block": Family(((0, "x"),)),
+    f"{__name__}.InPlaceBlock": Family(((0, "x"),), mutates=True),
+}
+SIGMAS = [8.0, 6.0, 4.0, 3.0, 2.0, 1.0, 0.0]
+
+
+def run(network, schedule, sigmas=SIGMAS, visited=None, keys=("cond",)):
+    session = Session(schedule, sigmas, families=FAMILIES)
+    outputs = []
+    for sigma in visited or sigmas[:-1]:
+        session.begin_evaluation(sigma)
+        for number, key in enumerate(keys):
+            x = torch.linspace(-1, 1, 5) + sigma / 10 + number
+            outputs.append(session.call(key, network, lambda x=x, sigma=sigma: network(x, sigma)))
+    return outputs, session.close()
+
+
+@pytest.mark.parametrize("block", [Block, InPlaceBlock])
+def test_all_full_is_bit_identical(block):
+    network = Network(block)
+    plain, _ = run(network, Schedule("plain", 1))
+    remembering, _ = run(network, Schedule("", 2, mixing=False, budget_mb=0))
+    assert all(torch.equal(a, b) for a, b in zip(plain, remembering, strict=True))
+
+
+@pytest.mark.parametrize("block", [Block, InPlaceBlock])
+def test_partial_steps_add_remembered_residuals_to_fresh_input(block):
+    network = Network(block)
+    outputs, report = run(network, Schedule("", 2, mixing=False), sigmas=SIGMAS[:3])
+    assert report.counts == {"full": 1, "partial": 1, "skip": 0}
+    assert [b.computed for b in network.blocks] == [1, 1, 1]
+    h, fresh = torch.linspace(-1, 1, 5) + 0.8, torch.linspace(-1, 1, 5) + 0.6
+    for _ in range(3):
+        residual = torch.sin(h * 8.0)
+        h, fresh = (h + residual) * 1.01, (fresh + residual) * 1.01
+    assert torch.allclose(outputs[1], fresh, atol=1e-6)
+
+
+def test_streams_are_never_mixed():
+    network = Network(Block)
+    both, _ = run(network, Schedule("", 3, mixing=False), keys=("cond", "uncond"))
+    alone, _ = run(network, Schedule("", 3, mixing=False), keys=("cond",))
+    assert all(torch.equal(a, b) for a, b in zip(both[::2], alone, strict=True))
+
+
+def test_going_back_up_in_sigma_computes():
+    network = Network(Block)
+    _, report = run(network, Schedule("", 2, mixing=False), visited=[3.0, 4.0, 6.0])
+    assert report.records[-1].kind == "full" and report.reasons
+
+
+def test_a_stale_memory_is_not_used():
+    _, report = run(Network(Block), Schedule("", 2, mixing=False), visited=[8.0] + [5.9] * 20)
+    assert [r.kind for r in report.records].count("full") > 1 and report.reasons
+
+
+def test_modules_are_left_as_they_were_after_an_error():
+    network = Network(Block)
+    before = [dict(module.__dict__) for module in network.modules()]
+    session = Session(Schedule("", 2), SIGMAS, families=FAMILIES)
+    session.begin_evaluation(8.0)
+    with pytest.raises(TypeError):
+        session.call("cond", network, lambda: network(torch.ones(2), None))
+    assert [set(m.__dict__) for m in network.modules()] == [set(b) for b in before]
