@@ -47,7 +47,7 @@ class Schedule:
         if self.interval < 1:
             raise FRDiffError(f"The keyframe interval is {self.interval}; it must be 1 or more.")
         if self.first_full < 1 or self.last_full < 0:
-            raise FRDiffError("At least the first step must be computed, and the number of last steps cannot be negative.")
+            raise FRDiffError("The first step must be computed, and the number of last steps cannot be negative.")
         if not self.budget_mb >= 0:
             raise FRDiffError(f"The cache budget is {self.budget_mb} MB; it must be 0 or more.")
 

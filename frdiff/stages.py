@@ -66,7 +66,7 @@ class StageCall:
         if stage.family.mutates:
             inputs = [value.clone() for value in inputs]
         result = forward(*args, **kwargs)
-        outputs = result if isinstance(result, tuple) else (result,)
+        outputs: tuple[torch.Tensor | None, ...] = result if isinstance(result, tuple) else (result,)
         if stage.family.child:
             self._features.keep_stage(self._stream, name, StageFeature(shapes, outputs))
         elif all(value is None or value.shape == base.shape for value, base in zip(outputs, inputs, strict=True)):
@@ -83,10 +83,11 @@ class StageCall:
             return forward(*args, **kwargs)
         self.reused += 1
         if stage.family.child:
-            return feature.tensors[0]
+            (value,) = feature.tensors
+            return value
         # New tensors: the host's loops write into what a block returns.
-        outputs = tuple(None if r is None else base + r for r, base in zip(feature.tensors, inputs, strict=True))
-        return outputs if len(outputs) > 1 else outputs[0]
+        outputs = [None if r is None else base + r for r, base in zip(feature.tensors, inputs, strict=True)]
+        return tuple(outputs) if len(outputs) > 1 else outputs[0]
 
 
 @contextmanager

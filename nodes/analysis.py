@@ -17,7 +17,7 @@ class FRDiffReport(io.ComfyNode):
             node_id="FRDiffReport",
             display_name="FRDiff Report",
             category=CATEGORY,
-            description="Shows what an FRDiff sampler computed, how long it took, and why less was reused than planned.",
+            description="Shows what an FRDiff sampler computed, how long it took, and why.",
             inputs=[ReportType.Input("report", tooltip="The report output of an FRDiff sampler.")],
             outputs=[
                 io.String.Output(display_name="text", tooltip="The report in words."),

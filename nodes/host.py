@@ -44,7 +44,9 @@ def attach(model: Any, choose: ChooseSchedule | None, tell: TellReport) -> Any:
 
 
 def _outer_sample(choose: ChooseSchedule, tell: TellReport) -> Callable[..., Any]:
-    def outer_sample(executor: Any, noise: Any, latent_image: Any, sampler: Any, sigmas: Any, *args: Any, **kwargs: Any):
+    def outer_sample(
+        executor: Any, noise: Any, latent_image: Any, sampler: Any, sigmas: Any, *args: Any, **kwargs: Any
+    ) -> Any:
         session = Session(choose(max(len(sigmas) - 1, 1)), sigmas.tolist())
         # The guider's options are a copy made for this run, so what is added here ends with it.
         options = executor.class_obj.model_options.setdefault("transformer_options", {})

@@ -7,6 +7,7 @@ from typing import Any
 
 import comfy.samplers
 from comfy_api.latest import io
+
 from nodes import common_ksampler  # pyright: ignore[reportAttributeAccessIssue]  (ComfyUI's nodes.py, not this package)
 
 from ..frdiff.report import RunReport
@@ -49,7 +50,9 @@ def _outputs() -> list[io.Output]:
     ]
 
 
-def _sample(node: Any, model: Any, speedup: float, schedule: Any, steps: int, *args: Any, **kwargs: Any) -> io.NodeOutput:
+def _sample(
+    node: Any, model: Any, speedup: float, schedule: Any, steps: int, *args: Any, **kwargs: Any
+) -> io.NodeOutput:
     """Run the host's own sampling function with the engine attached."""
     reports: list[RunReport] = []
     choose = chooser(speedup, schedule)

@@ -1,6 +1,7 @@
 """Schedules as data: the paper's figures, the dial, and bad numbers."""
 
 import pytest
+
 from frdiff.errors import FRDiffError
 from frdiff.presets import PAPER_PARTIAL_COST, PRESETS, for_speedup
 from frdiff.schedule import Schedule, StepKind, counted_speedup, counts, score_mixing_weight

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from frdiff.families import Family
 from frdiff.schedule import Schedule
 from frdiff.session import Session

@@ -56,11 +56,11 @@ class Demo:
                 model or self.model, seed, steps, cfg, sampler, scheduler, self.positive, self.negative, latent, denoise
             )[0]["samples"]
 
-    def frdiff(self, steps=6, cfg=3.0, sampler="euler", scheduler="normal", seed=1, speedup=2.0, schedule=None, model=None):
+    def frdiff(self, steps=6, cfg=3.0, sampler="euler", scheduler="normal", seed=1, speedup=2.0, schedule=None):
         latent = {"samples": torch.zeros(1, 4, 16, 16)}
         with torch.inference_mode():
             return self.host.NODE_CLASS_MAPPINGS["FRDiffKSampler"].execute(
-                model or self.model, seed, steps, cfg, sampler, scheduler, self.positive, self.negative, latent, 1.0,
+                self.model, seed, steps, cfg, sampler, scheduler, self.positive, self.negative, latent, 1.0,
                 speedup, schedule,
             ).result
 
