@@ -6,6 +6,7 @@ from comfy_api.latest import io
 
 from ..frdiff.report import RunReport
 from .inputs import CATEGORY, ReportType
+from .live import node_id, show
 
 
 class FRDiffReport(io.ComfyNode):
@@ -23,10 +24,12 @@ class FRDiffReport(io.ComfyNode):
                 io.String.Output(display_name="text", tooltip="The report in words."),
                 io.String.Output(display_name="json", tooltip="The report as JSON, with one record per evaluation."),
             ],
+            hidden=[io.Hidden.unique_id],
             is_output_node=True,
         )
 
     @classmethod
     def execute(cls, report: RunReport) -> io.NodeOutput:
         text, data = report.text(), report.json()
+        show(text, node_id(cls))
         return io.NodeOutput(text, data, ui={"text": [text, data]})

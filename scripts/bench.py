@@ -68,6 +68,7 @@ def _load_nodes() -> dict[str, Any]:
 
     comfy.cli_args.args.cpu = not torch.cuda.is_available()
     import comfy.utils
+
     import nodes
 
     comfy.utils.PROGRESS_BAR_ENABLED = False

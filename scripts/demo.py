@@ -197,7 +197,7 @@ def _check_nodes(client: Client) -> None:
 
 def _serve(client: Client, say: Say) -> None:
     say(f"ComfyUI is open: {client.address}")
-    say("Drag a picture of output/demo onto it to open its graph. Press Ctrl-C to end ComfyUI.")
+    say("The workflow is under Templates, frdiff-demo-models, FRDiff demo. Press Ctrl-C to end ComfyUI.")
     try:
         while True:
             time.sleep(3600)
