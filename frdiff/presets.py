@@ -18,7 +18,7 @@ PRESETS = {
     "every step computed": EVERY_STEP,
 }
 
-PAPER_INTERVALS = range(1, 11)
+PAPER_INTERVALS = range(2, 11)
 
 
 def for_speedup(speedup: float, steps: int) -> Schedule:
@@ -28,5 +28,5 @@ def for_speedup(speedup: float, steps: int) -> Schedule:
     """
     if not 1 <= speedup < float("inf"):
         raise FRDiffError(f"The speed-up is {speedup}; it must be 1 (off) or more.")
-    candidates = [EVERY_STEP, *(Schedule(f"paper M={m}", interval=m) for m in PAPER_INTERVALS if m > 1)]
+    candidates = [EVERY_STEP, *(Schedule(f"paper M={m}", interval=m) for m in PAPER_INTERVALS)]
     return min(candidates, key=lambda s: abs(counted_speedup(s.plan(max(steps, 1)), PAPER_PARTIAL_COST) - speedup))

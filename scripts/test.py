@@ -42,8 +42,7 @@ def run_tests(host: Host, passed_on: list[str]) -> int:
         arguments.append(str(TESTS))
     # With the checkout as the working directory its nodes/ would hide ComfyUI's nodes.py.
     command = host.command("-m", "pytest", "-c", str(TESTS / "pytest.ini"), *arguments)
-    environment = {**host.environment(), "FRDIFF_COMFYUI": str(host.comfyui), "FRDIFF_BASE": str(host.base)}
-    return subprocess.run(command, cwd=TESTS, env=environment).returncode
+    return subprocess.run(command, cwd=TESTS, env=host.environment()).returncode
 
 
 def lint(host: Host) -> int:

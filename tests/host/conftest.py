@@ -1,7 +1,6 @@
 """A real ComfyUI in this process, the pack, and the demo models."""
 
 import asyncio
-import os
 import sys
 from pathlib import Path
 
@@ -15,7 +14,6 @@ def _start_comfyui():
     import comfy.cli_args
 
     comfy.cli_args.args.cpu = not torch.cuda.is_available()
-    os.environ.setdefault("FRDIFF_COMFYUI", "")
     import nodes
 
     return nodes
