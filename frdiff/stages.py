@@ -34,6 +34,18 @@ def find_stages(network: torch.nn.Module, families: dict[str, Family] | None = N
     )
 
 
+# Of a full step, measured on the demo models on two cores (scripts/bench.py --overhead).
+COST_WITHIN_BLOCKS = 0.31
+COST_OF_BLOCKS = 0.10
+
+
+def partial_cost(stages: tuple[Stage, ...]) -> float | None:
+    """The expected time of a step that reuses `stages`, over that of a full one; None without stages."""
+    if not stages:
+        return None
+    return COST_WITHIN_BLOCKS if any(stage.family.child for stage in stages) else COST_OF_BLOCKS
+
+
 class StageCall:
     """The stages of one network call: counts how often each is entered, and remembers or reuses."""
 
