@@ -9,7 +9,6 @@ from typing import Any
 
 from .schedule import StepKind
 
-
 SAMPLER_KINDS = {
     True: "adds noise at each step: partial steps let the new noise through",
     False: "deterministic: skipped steps are forecast",

@@ -4,7 +4,7 @@ import pytest
 
 from frdiff.errors import FRDiffError
 from frdiff.presets import PRESETS, for_speedup
-from frdiff.schedule import Course, PaperSchedule, StepKind, counted_speedup, counts, score_mixing_weight
+from frdiff.schedule import Course, PaperSchedule, StepKind, counts, score_mixing_weight
 from frdiff.session import step_index
 
 pytestmark = pytest.mark.quick

@@ -129,7 +129,7 @@ def test_unknown_network_is_said_and_still_skips(demo, host, pack):
 
     families = __import__(f"{pack.__name__}.frdiff.families", fromlist=["FAMILIES"])
     with mock.patch.dict(families.FAMILIES, clear=True):
-        _, report = demo.frdiff(steps=20)
+        _, report = demo.frdiff(steps=20, schedule=schedule(host, "paper M=2"))
     assert report.counts["partial"] == 0 and report.counts["skip"] > 0
     assert type(demo.model.model.diffusion_model).__name__ in report.data()["reason"]
 
