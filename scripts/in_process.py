@@ -9,15 +9,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from host import ROOT, SetupError
+
 SCRIPTS = Path(__file__).resolve().parent
-ROOT = SCRIPTS.parent
 PACKS = {"frdiff": ROOT, "frdiff_demo": SCRIPTS / "demo_pack"}
 
 
 def load_comfyui(device: str = "auto") -> ModuleType:
     """ComfyUI's `nodes` module with the pack, the demo models and the core's own caching nodes loaded.
 
-    `device` is auto, cpu or cuda. Raises RuntimeError when there is no such device or something does not load.
+    `device` is auto, cpu or cuda. Raises SetupError when there is no such device or something does not load.
     """
     # scripts/server.py would hide ComfyUI's own `server`, which some nodes import late.
     sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != SCRIPTS]
@@ -25,7 +26,7 @@ def load_comfyui(device: str = "auto") -> ModuleType:
     import torch
 
     if device == "cuda" and not torch.cuda.is_available():
-        raise RuntimeError("torch finds no CUDA device here. Leave out --device, or choose cpu.")
+        raise SetupError("torch finds no CUDA device here. Leave out --device, or choose cpu.")
     # It decides the device when its model management is imported.
     comfy.cli_args.args.cpu = device == "cpu" or not torch.cuda.is_available()
     import comfy.utils
@@ -36,7 +37,7 @@ def load_comfyui(device: str = "auto") -> ModuleType:
     core_cache = Path(str(nodes.__file__)).parent / "comfy_extras" / "nodes_easycache.py"
     for name, path in {**PACKS, "comfy_extras": core_cache}.items():
         if not asyncio.run(nodes.load_custom_node(str(path), module_parent=name)):
-            raise RuntimeError(f"{path} did not load; ComfyUI's own message is above.")
+            raise SetupError(f"{path} did not load; ComfyUI's own message is above.")
     return nodes
 
 

@@ -1,23 +1,8 @@
 """A real ComfyUI in this process, the pack, and the demo models."""
 
-import importlib
-import sys
-from pathlib import Path
-
 import pytest
 import torch
-
-SCRIPTS = Path(__file__).resolve().parent.parent.parent / "scripts"
-
-
-def import_script(name):
-    """A module of scripts/, without leaving that folder where ComfyUI would find our server.py in it."""
-    sys.path.insert(0, str(SCRIPTS))
-    try:
-        return importlib.import_module(name)
-    finally:
-        sys.path[:] = [entry for entry in sys.path if entry != str(SCRIPTS)]
-
+from project_scripts import import_script
 
 in_process = import_script("in_process")
 
