@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from statistics import median
 from typing import Any
 
@@ -156,19 +156,33 @@ def build(shape: Shape, seed: int = 0) -> Any:
     """A MODEL of this shape on the host's device, with random weights that keep activations finite."""
     import comfy.model_management
     import comfy.model_patcher
-    import comfy.supported_models
 
     device = comfy.model_management.get_torch_device()
     if device.type == "cpu" and shape.dtype is torch.bfloat16:
         raise SetupError("Networks of true size need a GPU. Try --shape tiny here.")
-    classes = {cls.__name__: cls for cls in comfy.supported_models.models}
-    config = classes[shape.model](dict(shape.network))
-    config.set_inference_dtype(shape.dtype, None)
-    model = config.get_model({}, "", device=device)
+    model = empty_model(shape, device)
     fill(model.diffusion_model, torch.Generator(device).manual_seed(seed))
     model.to(device).requires_grad_(False)
     # It is never offloaded: loading is not what is timed.
     return comfy.model_patcher.ModelPatcher(model, load_device=device, offload_device=device)
+
+
+def empty_model(shape: Shape, device: Any) -> Any:
+    """ComfyUI's model of this shape on a device, its weights not yet set."""
+    import comfy.supported_models
+
+    classes = {cls.__name__: cls for cls in comfy.supported_models.models}
+    config = classes[shape.model]({**shape.network, **_newer_fields(shape.network)})
+    config.set_inference_dtype(shape.dtype, None)
+    return config.get_model({}, "", device=device)
+
+
+def _newer_fields(network: Mapping[str, Any]) -> dict[str, Any]:
+    """What later versions of ComfyUI want to be told of a FLUX network, and 0.3.75 does not know."""
+    from comfy.ldm.flux.model import FluxParams
+
+    wanted = network.get("image_model") == "flux" and "txt_ids_dims" in {each.name for each in fields(FluxParams)}
+    return {"txt_ids_dims": []} if wanted else {}
 
 
 def fill(network: torch.nn.Module, generator: torch.Generator) -> None:
