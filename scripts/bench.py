@@ -55,7 +55,7 @@ def parse(command_line: list[str]) -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS, help="demo models")
     parser.add_argument("--steps", nargs="+", type=_positive, help="solver steps of a run")
     parser.add_argument("--samplers", nargs="+", help="ComfyUI's names of samplers")
-    parser.add_argument("--prompts", type=_positive, default=8, help="prompts, each with a seed of its own")
+    parser.add_argument("--prompts", type=_positive, default=6, help="prompts, each with a seed of its own")
     parser.add_argument("--rounds", type=_positive, help="rounds of --overhead (30) and of --shape (5)")
     parser.add_argument("--batch", type=_positive, default=1, help="pictures in a run")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="where to compute")

@@ -58,8 +58,11 @@ def gain(row: Row, rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def _points(rows: Sequence[Row], family: str) -> list[tuple[float, float]]:
-    """Relative time and PSNR of a family's measured points. Identical pictures have no PSNR to interpolate."""
-    measured = [row for row in rows if row["family"] == family and row["psnr"] is not None]
+    """Relative time and PSNR of a family's measured points.
+
+    Points where some pictures are identical are left out: their mean is made of the limit set for infinity.
+    """
+    measured = [row for row in rows if row["family"] == family and not row["identical"]]
     return sorted((row["relative_time"], row["psnr"]) for row in measured)
 
 
