@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from .schedule import Course, Plan, Schedule, StepKind, plan_of
 FORECAST_POWER = 4 / 3
 NOISE_TOWARDS_DATA = 3.0
 SHORTEST_GAP_CAP = 8
+# Of all steps, computed in full at least: for forecasts, and for partial steps.
+FEWEST = (1 / 12, 1 / 6)
 # Longer runs are planned on every so many of their steps.
 LARGEST_SEARCH = 200
 
@@ -42,19 +44,25 @@ class PriorSchedule(Schedule):
 
     def plan(self, course: Course) -> Plan:
         """Full steps at the keyframes, and the cheaper kind that suits the sampler between them."""
-        partial = course.stochastic and course.partial_cost is not None
-        cheap = course.partial_cost if partial and course.partial_cost is not None else 0.0
-        keyframes = set(_keyframes(course.times, course.stochastic, self._budget(course.steps, cheap)))
-        between = StepKind.PARTIAL if partial else StepKind.SKIP
-        if course.stochastic and not partial:
+        if not course.stochastic:
+            return self._plan(course.steps, _keyframes(course.times, False, self._count(course.steps)), StepKind.SKIP)
+        if course.partial_cost is None:
             # Without partial steps the new noise would never reach the network.
-            keyframes = set(range(course.steps))
-        return plan_of([(StepKind.FULL if i in keyframes else between, 1.0) for i in range(course.steps)])
+            return self._plan(course.steps, range(course.steps), StepKind.FULL)
+        # No stage was remembered at the steps that have passed, so that the next one is a keyframe.
+        left = course.times[course.passed :]
+        count = max(self._count(course.steps, course.partial_cost) - course.passed, 1)
+        keyframes = [course.passed + step for step in _keyframes(left, True, count)]
+        return self._plan(course.steps, [*range(course.passed), *keyframes], StepKind.PARTIAL)
 
-    def _budget(self, steps: int, cheap: float) -> int:
-        """Full steps that bring the counted cost nearest to `steps / speedup`, when the others cost `cheap`."""
-        full = (steps / self.speedup - cheap * steps) / (1 - cheap)
-        return min(max(round(full), 1), steps)
+    def _plan(self, steps: int, keyframes: Iterable[int], between: StepKind) -> Plan:
+        full = set(keyframes)
+        return plan_of([(StepKind.FULL if step in full else between, 1.0) for step in range(steps)])
+
+    def _count(self, steps: int, partial_cost: float = 0.0) -> int:
+        """Full steps that bring the counted cost nearest to `steps / speedup`, when each other costs `partial_cost`."""
+        count = (steps / self.speedup - partial_cost * steps) / (1 - partial_cost)
+        return min(max(round(count), math.ceil(steps * FEWEST[partial_cost > 0]), 1), steps)
 
 
 @lru_cache(maxsize=64)
@@ -86,7 +94,7 @@ def forecast_cost_model(times: Sequence[float]) -> SegmentCost:
     """
     lengths = [abs(t - after) for t, after in zip(times, times[1:], strict=False)]
 
-    @lru_cache(maxsize=None)
+    @cache
     def step_cost(before: int, last: int, step: int) -> float:
         known = [times[last]] if before == last else [times[before], times[last]]
         return lengths[step] * expected_deviation(times[step], known) ** FORECAST_POWER

@@ -35,12 +35,14 @@ class Course:
 
     `times` are the noise levels as flow times `s / (1 + s)` with `s = sigma / alpha`, from 1 (noise) to 0 (data),
     one more than there are steps. `stochastic` says that the sampler adds fresh noise. `partial_cost` is
-    the time of a partial step over that of a full one, None where partial steps cannot be made.
+    the time of a partial step over that of a full one, None where partial steps cannot be made. `passed` steps
+    were made before this was known.
     """
 
     times: tuple[float, ...]
     stochastic: bool = False
     partial_cost: float | None = None
+    passed: int = 0
 
     @property
     def steps(self) -> int:

@@ -74,10 +74,10 @@ class Session:
 
     def begin_evaluation(self, sigma: float, x: torch.Tensor | None = None) -> None:
         """Start an evaluation of the sampler at `sigma` with input `x`: one decision for all its network calls."""
+        index = step_index(sigma, self._sigmas)
         if x is not None and self._adapts:
             self._watch.arrived(x)
-            self._replan()
-        index = step_index(sigma, self._sigmas)
+            self._replan(index)
         planned = self._plan[index] if index < len(self._plan) else StepPlan(StepKind.FULL)
         self._step = self._trusted(planned)
         self._time = self._flow_time(sigma)
@@ -135,12 +135,11 @@ class Session:
         self._max_age = MAX_AGE_PER_STEP * longest_gap(plan)
         return plan
 
-    def _replan(self) -> None:
-        """Plan again when the run has shown more of itself."""
-        costs = [cost for cost in map(partial_cost, self._stages.values()) if cost is not None]
-        course = Course(self._course.times, bool(self._watch.stochastic), max(costs, default=None))
-        if course != self._course:
-            self._course = course
+    def _replan(self, index: int) -> None:
+        """Plan again, from step `index` on, when the run has shown that noise is added."""
+        if self._watch.stochastic and not self._course.stochastic:
+            costs = [cost for cost in map(partial_cost, self._stages.values()) if cost is not None]
+            self._course = Course(self._course.times, True, max(costs, default=None), passed=index)
             self._plan = self._planned()
 
     def _trusted(self, step: StepPlan) -> StepPlan:
@@ -172,6 +171,8 @@ class Session:
             return STALE
         if self._step.kind is StepKind.PARTIAL and not stages:
             return NO_STAGES.format(type(network).__name__)
+        if self._step.kind is StepKind.PARTIAL and not stream.stages:
+            return OVER_BUDGET if self._features.over_budget else UNSEEN
         return None
 
     def _stages_of(self, network: torch.nn.Module) -> tuple[Stage, ...]:
