@@ -10,12 +10,16 @@ from typing import Any
 import torch
 
 
+# Of each input: what must be the same for a remembered result to fit.
+Signature = tuple[tuple[torch.Size, torch.dtype, torch.device], ...]
+
+
 @dataclass(frozen=True)
 class StageFeature:
-    """A stage's remembered tensors (residuals or values), and the shapes of the inputs they belong to."""
+    """What is kept of a stage, tensors in tuples or lists, and the signature of the inputs it belongs to."""
 
-    shapes: tuple[torch.Size, ...]
-    tensors: tuple[torch.Tensor | None, ...]
+    signature: Signature
+    kept: Any
 
 
 @dataclass
@@ -46,7 +50,7 @@ class Features:
     def start(self, key: Hashable) -> Stream:
         """The stream of `key`, with its stages dropped to make room for those of a new keyframe."""
         stream = self._streams.setdefault(key, Stream(deque(maxlen=self._history), deque(maxlen=self._history)))
-        self._stage_bytes -= sum(_bytes(feature.tensors) for feature in stream.stages.values())
+        self._stage_bytes -= sum(_bytes(feature.kept) for feature in stream.stages.values())
         stream.stages = {}
         return stream
 
@@ -59,7 +63,7 @@ class Features:
 
     def keep_stage(self, stream: Stream, name: Hashable, feature: StageFeature) -> None:
         """Remember a stage, unless the budget is spent."""
-        size = _bytes(feature.tensors)
+        size = _bytes(feature.kept)
         if self._stage_bytes + size > self._budget_bytes:
             self.over_budget = True
             return

@@ -109,7 +109,7 @@ SD3 = {
     "input_size": None, "patch_size": 2, "in_channels": 16, "depth": 2, "mlp_ratio": 2.0, "adm_in_channels": 24,
     "context_embedder_config": {"target": "torch.nn.Linear", "params": {"in_features": 40, "out_features": 128}},
     "num_patches": 36864 // 16, "pos_embed_max_size": 48, "num_blocks": 4, "qk_norm": "rms",
-    "x_block_self_attn_layers": [0, 1],
+    "x_block_self_attn_layers": [0, 1], "context_size": 40, "context_processor_layers": 2,
 }  # fmt: skip
 AURA = {
     "in_channels": 4, "out_channels": 4, "patch_size": 2, "dim": 64, "n_layers": 4, "n_double_layers": 2,
