@@ -43,9 +43,9 @@ class Constants:
         self._kept.clear()
 
     def _answer(self, name: tuple[Hashable, str], forward: Forward, *args: Any, **kwargs: Any) -> Any:
-        given = (*args, *sorted(kwargs.items()))
-        if _may_depend_on_the_step(given):
+        if _may_depend_on_the_step((*args, *kwargs.values())):
             return forward(*args, **kwargs)
+        given = (*args, *sorted(kwargs.items()))
         kept = self._kept.get(name)
         if kept is not None and same(kept.given, given):
             self.reused += 1
@@ -72,9 +72,8 @@ def same(kept: Any, given: Any) -> bool:
     return kept is given or isinstance(kept, dict)
 
 
-def _may_depend_on_the_step(given: tuple[Any, ...]) -> bool:
+def _may_depend_on_the_step(values: tuple[Any, ...]) -> bool:
     """Whether the host's options carry something that changes what attention computes."""
-    values = [part[1] if isinstance(part, tuple) and len(part) == 2 else part for part in given]
     return any(value.get(name) for value in values if isinstance(value, dict) for name in ATTENTION_OPTIONS)
 
 

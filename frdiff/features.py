@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-
 # Of each input: what must be the same for a remembered result to fit.
 Signature = tuple[tuple[torch.Size, torch.dtype, torch.device], ...]
 

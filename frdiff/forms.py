@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 
 from .families import Argument
-from .features import Signature, StageFeature
+from .features import Signature
 from .swapping import Forward, swapped
 
 Arguments = tuple[Any, ...]
@@ -72,7 +72,7 @@ class Inner:
         return result, kept[0] if len(kept) == 1 else None
 
     def reuse(self, forward: Forward, kept: Any, args: Arguments, kwargs: Keywords) -> Any:
-        answers: dict[torch.nn.Module, Forward] = {module: _unchanged for module in self.idle}
+        answers: dict[torch.nn.Module, Forward] = dict.fromkeys(self.idle, _unchanged)
         answers[self.child] = lambda *_, **__: kept.clone()
         with swapped(answers):
             return forward(*args, **kwargs)
@@ -103,10 +103,7 @@ class Residual:
         return result, _difference(outputs, bases)
 
     def reuse(self, forward: Forward, kept: Any, args: Arguments, kwargs: Keywords) -> Any:
-        if self.base is None:
-            bases = self._find(args, kwargs)
-        else:
-            bases = _reach_input(self.base, forward, args, kwargs)
+        bases = self._find(args, kwargs) if self.base is None else _reach_input(self.base, forward, args, kwargs)
         assert bases is not None
         if isinstance(kept, torch.Tensor):
             return bases[0] + kept
@@ -179,9 +176,7 @@ def _watch_input(
     return result, seen if len(seen) == 1 else None
 
 
-def _reach_input(
-    child: torch.nn.Module, forward: Forward, args: Arguments, kwargs: Keywords
-) -> list[torch.Tensor]:
+def _reach_input(child: torch.nn.Module, forward: Forward, args: Arguments, kwargs: Keywords) -> list[torch.Tensor]:
     """The tensor that `child` is called with, computing no more of the block than leads there."""
 
     def reached(x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
