@@ -31,7 +31,8 @@ class Schedule:
 
     `interval` is M: every M-th step is a keyframe; 1 computes every step. `t` and `b` are Score Mixing's
     slope and centre. `first_full` and `last_full` steps are computed whatever M says (the paper: 1 and 0).
-    `budget_mb` bounds the memory of remembered stages; what does not fit is computed.
+    `budget_mb` bounds the memory of remembered stages; what does not fit is computed. `finer` remembers the
+    branches of a block before their gates, where it offers them, instead of the whole block.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Schedule:
     first_full: int = 1
     last_full: int = 0
     budget_mb: float = 4096.0
+    finer: bool = False
 
     def __post_init__(self) -> None:
         if self.interval < 1:

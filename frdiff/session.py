@@ -9,12 +9,15 @@ from typing import Any
 import torch
 
 from .clock import Clock
+from .constants import Constants
 from .families import Family
 from .features import Features, Stream
 from .forecast import REUSE, Forecaster, combine
+from .probing import Stages
 from .report import RunReport, StepRecord
 from .schedule import Schedule, StepKind, StepPlan
-from .stages import Stage, StageCall, find_stages, swapped
+from .stages import StageCall
+from .swapping import swapped
 
 # Sigmas come back from the sampler with rounding errors of single precision.
 SIGMA_TOLERANCE = 1e-4
@@ -24,6 +27,7 @@ MAX_AGE_PER_INTERVAL = 4
 NO_STAGES = "Partial steps were computed in full: no stages are known in a network of class {}."
 STALE = "Some steps were computed in full: the sampler went back in sigma, or what was remembered was too old."
 UNSEEN = "Some calls were computed in full: nothing was remembered yet for their condition."
+NO_FEATURES = "Some partial steps were computed in full: no stage had been remembered before them."
 OVER_BUDGET = "The cache budget was too small for all stages; the rest was computed at every step."
 
 
@@ -45,9 +49,9 @@ class Session:
         self._plan = schedule.plan(steps)
         self._max_age = MAX_AGE_PER_INTERVAL * schedule.interval
         self._forecaster = forecaster
-        self._families = families
         self._features = Features(schedule.budget_mb * 1e6, forecaster.history)
-        self._stages: dict[int, tuple[Stage, ...]] = {}
+        self._stages = Stages(families, schedule.finer)
+        self._constants = Constants()
         self._ordinals: dict[Hashable, int] = {}
         self._clock = Clock()
         self._started = time.perf_counter()
@@ -84,11 +88,14 @@ class Session:
         self._clock.finish()
         self.report.seconds = time.perf_counter() - self._started
         self.report.bytes_kept = self._features.peak_bytes
-        self.report.stages = max((len(stages) for stages in self._stages.values()), default=0)
+        self.report.stages = self._stages.count
+        for reason in self._stages.reasons:
+            self.report.add_reason(reason)
         if self._features.over_budget:
             self.report.add_reason(OVER_BUDGET)
         self._features.clear()
         self._stages.clear()
+        self._constants.clear()
         return self.report
 
     def _decide(self, stream: Stream | None, sigma: float, network: torch.nn.Module) -> StepPlan:
@@ -110,14 +117,11 @@ class Session:
         age = len(self.report.records) - stream.evaluation
         if sigma > stream.sigmas[-1] * (1 + SIGMA_TOLERANCE) or age > self._max_age:
             return STALE
-        if self._step.kind is StepKind.PARTIAL and not self._stages_of(network):
+        if self._step.kind is StepKind.PARTIAL and not self._stages.of(network):
             return NO_STAGES.format(type(network).__name__)
+        if self._step.kind is StepKind.PARTIAL and not stream.stages:
+            return NO_FEATURES
         return None
-
-    def _stages_of(self, network: torch.nn.Module) -> tuple[Stage, ...]:
-        if id(network) not in self._stages:
-            self._stages[id(network)] = find_stages(network, self._families)
-        return self._stages[id(network)]
 
     def _answer(self, step: StepPlan, key: Hashable, sigma: float, network: torch.nn.Module) -> Callable[..., Any]:
         """The network's `forward` for this call."""
@@ -126,7 +130,8 @@ class Session:
         answer = answers[step.kind]
 
         def answered(*args: Any, **kwargs: Any) -> Any:
-            return answer(step, key, sigma, network, lambda: forward(*args, **kwargs))
+            with swapped(self._constants.forwards(key, network)):
+                return answer(step, key, sigma, network, lambda: forward(*args, **kwargs))
 
         return answered
 
@@ -134,8 +139,8 @@ class Session:
         self, step: StepPlan, key: Hashable, sigma: float, network: torch.nn.Module, compute: Callable[[], Any]
     ) -> Any:
         stream = self._features.start(key)
-        stages = self._stages_of(network) if step.keeps_stages else ()
-        with swapped(StageCall(stages, stream, self._features).remembering()):
+        stages = self._stages.of(network) if step.keeps_stages else ()
+        with self._stages.watching(network), swapped(StageCall(stages, stream, self._features).remembering()):
             output = self._computed(compute)
         self._features.keep_output(stream, sigma, len(self.report.records), output)
         return output
@@ -145,7 +150,7 @@ class Session:
     ) -> Any:
         stream = self._features.get(key)
         assert stream is not None
-        with swapped(StageCall(self._stages_of(network), stream, self._features).reusing()):
+        with swapped(StageCall(self._stages.of(network), stream, self._features).reusing()):
             output = self._computed(compute)
         if step.mix == 1:
             return output
