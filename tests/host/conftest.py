@@ -35,6 +35,12 @@ def pack(host):
     return sys.modules[cls.__module__.rsplit(".nodes.", 1)[0]]
 
 
+@pytest.fixture(scope="session")
+def engine(pack):
+    """The engine's modules by name, as the pack loaded them."""
+    return lambda name: sys.modules[f"{pack.__name__}.frdiff.{name}"]
+
+
 class Demo:
     """A demo model with two encoded prompts."""
 
