@@ -1,6 +1,7 @@
 """Every diffusion class of the host, as tiny random networks in its own model classes and samplers."""
 
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -138,3 +139,27 @@ def test_what_does_not_depend_on_the_timestep_is_computed_once(host, engine, nam
         assert set(counting.counts) == {1}
         tiny.frdiff(schedule(host, "paper M=2"))
         assert set(counting.counts) == {2}
+
+
+def test_watching_one_call_agrees_with_the_table(tiny, host, engine):
+    """Every row of the table that a call shows is seen the same way by the probe, which knows no class."""
+    table = engine("families").FAMILIES
+    probe = engine("probing").Probe(tiny.network)
+    with engine("swapping").swapped(probe.forwards()):
+        tiny.sample(steps=1)
+    for name, seen in probe.families().items():
+        if name not in table:
+            continue
+        assert len(seen.inputs) == len(table[name].inputs)
+        for (position, keyword), (known_position, known_keyword) in zip(seen.inputs, table[name].inputs, strict=True):
+            assert keyword == known_keyword or (not keyword and position == known_position)
+        assert seen.mutates or not table[name].mutates
+
+
+def test_without_a_row_it_still_runs_and_says_why(tiny, host, engine):
+    with mock.patch.dict(engine("families").FAMILIES, clear=True):
+        latent, report = tiny.frdiff(schedule(host, "paper M=2"))
+        assert torch.equal(tiny.sample(schedule(host, interval=1)), tiny.sample())
+    assert torch.isfinite(latent).all()
+    assert report.counts["skip"] == 1 and report.reasons
+    assert (report.counts["partial"] == 2) == (report.stages > 0)
