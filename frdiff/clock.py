@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ class Clock:
     """Adds the milliseconds of network calls to step records; on CUDA they are known after `finish`."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._pending: list[tuple[StepRecord, torch.cuda.Event, torch.cuda.Event]] = []
         self._cuda = torch.cuda.is_available()
 
@@ -30,7 +32,9 @@ class Clock:
         else:
             started = time.perf_counter()
             yield
-            record.ms += (time.perf_counter() - started) * 1000
+            passed = (time.perf_counter() - started) * 1000
+            with self._lock:
+                record.ms += passed
 
     def finish(self) -> None:
         """Wait for the device once and fill in the times that are still missing."""

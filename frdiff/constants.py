@@ -28,7 +28,6 @@ class Constants:
     def __init__(self) -> None:
         self._pieces: dict[int, dict[str, torch.nn.Module]] = {}
         self._kept: dict[tuple[Hashable, str], Constant] = {}
-        self.reused = 0
 
     def forwards(self, key: Hashable, network: torch.nn.Module) -> dict[torch.nn.Module, Forward]:
         """The forwards to swap in for a call of `network` in the stream `key`."""
@@ -48,7 +47,6 @@ class Constants:
         given = (*args, *sorted(kwargs.items()))
         kept = self._kept.get(name)
         if kept is not None and same(kept.given, given):
-            self.reused += 1
             return copied(kept.result)
         # Before it runs: a piece may write into its inputs.
         given = _snapshot(given)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+
+# Two-call samplers come back to the sigma of the step before.
+SAME_TIME = 1e-6
+
 
 # Of each input: what must be the same for a remembered result to fit.
 Signature = tuple[tuple[torch.Size, torch.dtype, torch.device], ...]
@@ -23,9 +28,9 @@ class StageFeature:
 
 @dataclass
 class Stream:
-    """All that is remembered of one condition: past outputs with their sigmas, newest last, and stages."""
+    """All that is remembered of one condition: past outputs with their flow times, newest last, and stages."""
 
-    sigmas: deque[float]
+    times: deque[float]
     outputs: deque[Any]
     evaluation: int = 0
     stages: dict[Hashable, StageFeature] = field(default_factory=dict)
@@ -35,6 +40,8 @@ class Features:
     """The streams of one run. Stages over `budget_bytes` are not kept; outputs always are."""
 
     def __init__(self, budget_bytes: float, history: int) -> None:
+        # The host may answer the conditions of a step from several threads.
+        self._lock = threading.Lock()
         self._streams: dict[Hashable, Stream] = {}
         self._budget_bytes = budget_bytes
         self._history = history
@@ -48,26 +55,32 @@ class Features:
 
     def start(self, key: Hashable) -> Stream:
         """The stream of `key`, with its stages dropped to make room for those of a new keyframe."""
-        stream = self._streams.setdefault(key, Stream(deque(maxlen=self._history), deque(maxlen=self._history)))
-        self._stage_bytes -= sum(_bytes(feature.kept) for feature in stream.stages.values())
-        stream.stages = {}
-        return stream
+        with self._lock:
+            stream = self._streams.setdefault(key, Stream(deque(maxlen=self._history), deque(maxlen=self._history)))
+            self._stage_bytes -= sum(_bytes(feature.kept) for feature in stream.stages.values())
+            stream.stages = {}
+            return stream
 
-    def keep_output(self, stream: Stream, sigma: float, evaluation: int, output: Any) -> None:
-        """Remember a copy of a computed output."""
-        stream.sigmas.append(sigma)
-        stream.outputs.append(_copy(output))
-        stream.evaluation = evaluation
-        self._measure()
+    def keep_output(self, stream: Stream, time: float, evaluation: int, output: Any) -> None:
+        """Remember a copy of a computed output, instead of an older one of the same flow time."""
+        with self._lock:
+            if stream.times and abs(stream.times[-1] - time) <= SAME_TIME:
+                stream.times.pop()
+                stream.outputs.pop()
+            stream.times.append(time)
+            stream.outputs.append(_copy(output))
+            stream.evaluation = evaluation
+            self._measure()
 
     def keep_stage(self, stream: Stream, name: Hashable, feature: StageFeature) -> None:
         """Remember a stage, unless the budget is spent."""
         size = _bytes(feature.kept)
-        if self._stage_bytes + size > self._budget_bytes:
-            self.over_budget = True
-            return
-        stream.stages[name] = feature
-        self._stage_bytes += size
+        with self._lock:
+            if self._stage_bytes + size > self._budget_bytes:
+                self.over_budget = True
+                return
+            stream.stages[name] = feature
+            self._stage_bytes += size
 
     def clear(self) -> None:
         """Forget everything."""

@@ -65,10 +65,9 @@ class Stages:
         self.reasons += [RECOGNISED.format(name.rpartition(".")[2]) for name in families]
         self.reasons += [REFUSED.format(name.rpartition(".")[2], why) for name, why in probe.refusals.items()]
 
-    @property
-    def count(self) -> int:
-        """Of the network that has most."""
-        return max((len(stages) for stages in self._found.values()), default=0)
+    def found(self) -> tuple[tuple[Stage, ...], ...]:
+        """The stages of every network that was asked for."""
+        return tuple(self._found.values())
 
     def clear(self) -> None:
         """Let go of the networks."""

@@ -9,10 +9,18 @@ from typing import Any
 
 from .schedule import StepKind
 
+SAMPLER_KINDS = {
+    True: "adds noise at each step: partial steps let the new noise through",
+    False: "deterministic: skipped steps are forecast",
+}
+
 
 @dataclass
 class StepRecord:
-    """One evaluation of the sampler: solver step, sigma, kind, milliseconds of network time, network calls."""
+    """One evaluation of the sampler: solver step, sigma, kind, milliseconds of network time, network calls.
+
+    `forecast_error` is that of the forecast that a full step was compared with, relative to the output.
+    """
 
     step: int
     sigma: float
@@ -21,6 +29,7 @@ class StepRecord:
     mix: float
     ms: float = 0.0
     calls: int = 0
+    forecast_error: float | None = None
 
 
 @dataclass
@@ -32,6 +41,8 @@ class RunReport:
     seconds: float = 0.0
     bytes_kept: int = 0
     stages: int = 0
+    forecaster: str = "reuse"
+    stochastic: bool | None = None
     reasons: list[str] = field(default_factory=list)
     records: list[StepRecord] = field(default_factory=list)
 
@@ -76,6 +87,7 @@ class RunReport:
             f"computed   {counts['full']} full, {counts['partial']} partial, {counts['skip']} skipped",
             f"time       {self.seconds:.2f} s sampling",
             f"kept       {self.bytes_kept / 1e6:.1f} MB, {self.stages} stages",
+            *([f"sampler    {SAMPLER_KINDS[self.stochastic]}"] if self.stochastic is not None else []),
         ]
         for kind in StepKind:
             times = [r.ms for r in self.records if r.kind == kind.value]
@@ -93,6 +105,8 @@ class RunReport:
             "speedup": self.speedup,
             "bytes_kept": self.bytes_kept,
             "stages": self.stages,
+            "forecaster": self.forecaster,
+            "stochastic": self.stochastic,
             "reason": " ".join(self.reasons) or None,
             "records": [asdict(record) for record in self.records],
         }

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from .errors import FRDiffError
+from .forecast import REUSE, Forecaster
 
 
 class StepKind(Enum):
@@ -25,41 +26,80 @@ class StepPlan:
     keeps_stages: bool = False
 
 
+Plan = tuple[StepPlan, ...]
+
+
+@dataclass(frozen=True)
+class Course:
+    """What is known of a sampling run when its steps are planned.
+
+    `times` are the noise levels as flow times `s / (1 + s)` with `s = sigma / alpha`, from 1 (noise) to 0 (data),
+    one more than there are steps. `stochastic` says that the sampler adds fresh noise. `partial_cost` is
+    the time of a partial step over that of a full one, None where partial steps cannot be made.
+    """
+
+    times: tuple[float, ...]
+    stochastic: bool = False
+    partial_cost: float | None = None
+
+    @property
+    def steps(self) -> int:
+        """The number of solver steps."""
+        return max(len(self.times) - 1, 0)
+
+
 @dataclass(frozen=True)
 class Schedule:
+    """What every schedule says besides its plan.
+
+    `forecaster` answers for steps that are not computed; `guarded` lets a bad forecast turn the next skipped
+    steps into full ones; `adapts` makes a new plan when the run shows that its sampler adds noise;
+    `budget_mb` bounds the memory of remembered stages. `finer` remembers the branches of a block before
+    their gates, where it offers them, instead of the whole block.
+    """
+
+    name: str
+    forecaster: Forecaster = REUSE
+    guarded: bool = False
+    adapts: bool = False
+    budget_mb: float = 4096.0
+    finer: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.budget_mb >= 0:
+            raise FRDiffError(f"The cache budget is {self.budget_mb} MB; it must be 0 or more.")
+
+    def plan(self, course: Course) -> Plan:
+        """The plan of each solver step: here, all in full."""
+        return tuple(StepPlan(StepKind.FULL) for _ in range(course.steps))
+
+
+@dataclass(frozen=True)
+class PaperSchedule(Schedule):
     """FRDiff's rule for any number of steps (arXiv 2312.03517, sections 3.2 and 3.3).
 
     `interval` is M: every M-th step is a keyframe; 1 computes every step. `t` and `b` are Score Mixing's
     slope and centre. `first_full` and `last_full` steps are computed whatever M says (the paper: 1 and 0).
-    `budget_mb` bounds the memory of remembered stages; what does not fit is computed. `finer` remembers the
-    branches of a block before their gates, where it offers them, instead of the whole block.
+    Raises FRDiffError for numbers out of range.
     """
 
-    name: str
-    interval: int
+    interval: int = 2
     mixing: bool = True
     t: float = 30.0
     b: float = 0.5
     first_full: int = 1
     last_full: int = 0
-    budget_mb: float = 4096.0
-    finer: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.interval < 1:
             raise FRDiffError(f"The keyframe interval is {self.interval}; it must be 1 or more.")
         if self.first_full < 1 or self.last_full < 0:
-            raise FRDiffError("The first step must be computed, and the number of last steps cannot be negative.")
-        if not self.budget_mb >= 0:
-            raise FRDiffError(f"The cache budget is {self.budget_mb} MB; it must be 0 or more.")
+            raise FRDiffError("At least the first step is computed, and the number of last steps cannot be negative.")
 
-    def plan(self, steps: int) -> tuple[StepPlan, ...]:
-        """The plan of each of `steps` solver steps."""
-        kinds = [self._step(step, steps) for step in range(steps)]
-        return tuple(
-            StepPlan(kind, mix, keeps_stages=kind is StepKind.FULL and _partial_follows(kinds[step + 1 :]))
-            for step, (kind, mix) in enumerate(kinds)
-        )
+    def plan(self, course: Course) -> Plan:
+        """Keyframes every `interval` steps, and between them Score Mixing or partial steps."""
+        return plan_of([self._step(step, course.steps) for step in range(course.steps)])
 
     def _step(self, step: int, steps: int) -> tuple[StepKind, float]:
         if step % self.interval == 0 or step < self.first_full or step >= steps - self.last_full:
@@ -68,20 +108,34 @@ class Schedule:
         return (StepKind.PARTIAL if mix > 0 else StepKind.SKIP), mix
 
 
+def plan_of(kinds: list[tuple[StepKind, float]]) -> Plan:
+    """A plan from kinds and mixing weights; stages are remembered only where a partial step follows."""
+    return tuple(
+        StepPlan(kind, mix, keeps_stages=kind is StepKind.FULL and _partial_follows(kinds[step + 1 :]))
+        for step, (kind, mix) in enumerate(kinds)
+    )
+
+
 def score_mixing_weight(tau: float, t: float = 30.0, b: float = 0.5) -> float:
     """Return lambda, the weight of the partial score at tau = step / steps (arXiv 2312.03517, Score Mixing)."""
     return min(max((t * (tau - b) + 2) / 4, 0.0), 1.0)
 
 
-def counts(plan: tuple[StepPlan, ...]) -> dict[StepKind, int]:
+def counts(plan: Plan) -> dict[StepKind, int]:
     """How many steps of each kind a plan has."""
     return {kind: sum(step.kind is kind for step in plan) for kind in StepKind}
 
 
-def counted_speedup(plan: tuple[StepPlan, ...], partial_cost: float) -> float:
+def counted_speedup(plan: Plan, partial_cost: float) -> float:
     """Steps divided by the network evaluations that they cost, a partial one costing `partial_cost` of a full one."""
     number = counts(plan)
     return len(plan) / (number[StepKind.FULL] + partial_cost * number[StepKind.PARTIAL])
+
+
+def longest_gap(plan: Plan) -> int:
+    """The greatest number of steps from one full step to the next."""
+    full = [step for step, planned in enumerate(plan) if planned.kind is StepKind.FULL]
+    return max((b - a for a, b in zip(full, [*full[1:], len(plan)], strict=True)), default=1)
 
 
 def _partial_follows(later: list[tuple[StepKind, float]]) -> bool:

@@ -15,6 +15,10 @@ from .forms import Form, Inner, Residual, Value
 from .swapping import Forward
 from .swapping import swapped as swapped
 
+# Of a full step, measured on the demo models on two cores (scripts/bench.py --overhead).
+COST_WITHIN_BLOCKS = 0.31
+COST_OF_BLOCKS = 0.10
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -39,6 +43,13 @@ def find_stages(
         if not _is_below(path, constant) and not path.endswith("_orig_mod")
         for stage in _stages_of(path, block, family_of(block, families), finer)
     )
+
+
+def partial_cost(stages: tuple[Stage, ...]) -> float | None:
+    """The expected time of a step that reuses `stages`, over that of a full one; None without stages."""
+    if not stages:
+        return None
+    return COST_WITHIN_BLOCKS if any(isinstance(stage.form, (Inner, Value)) for stage in stages) else COST_OF_BLOCKS
 
 
 class StageCall:

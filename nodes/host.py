@@ -16,47 +16,61 @@ from ..frdiff.session import Session
 
 KEY = "frdiff"
 
-ChooseSchedule = Callable[[int], Schedule]
 TellReport = Callable[[RunReport], None]
 
 
-def chooser(speedup: float, schedule: Schedule | None) -> ChooseSchedule | None:
-    """How a run of so many steps gets its schedule; None when the dial is off and no schedule is given."""
-    for_speedup(speedup, steps=1)
-    if schedule is not None:
-        return lambda steps: schedule
-    return None if speedup == 1 else lambda steps: for_speedup(speedup, steps)
+def chosen(speedup: float, schedule: Schedule | None) -> Schedule | None:
+    """The schedule of a run; None when the dial is off and no schedule is given."""
+    by_dial = for_speedup(speedup)
+    return schedule if schedule is not None else (None if speedup == 1 else by_dial)
 
 
-def attach(model: Any, choose: ChooseSchedule | None, tell: TellReport) -> Any:
+def attach(model: Any, schedule: Schedule | None, tell: TellReport) -> Any:
     """Return a clone of a MODEL whose sampling runs go through a Session; a previous attachment is replaced.
 
-    `choose` gives the schedule for a number of steps, None computes everything with nothing attached.
-    `tell` receives the report when a run ends.
+    Without a schedule nothing is attached and everything is computed. `tell` receives the report when a run ends.
     """
     if not hasattr(model, "add_wrapper_with_key"):
         raise FRDiffError("The input `model` is not a diffusion model. Connect the MODEL output of a loader.")
     patched = model.clone()
     patched.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, KEY)
-    if choose is not None:
-        patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, _outer_sample(choose, tell))
+    if schedule is not None:
+        patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, _outer_sample(schedule, tell))
     return patched
 
 
-def _outer_sample(choose: ChooseSchedule, tell: TellReport) -> Callable[..., Any]:
+def _outer_sample(schedule: Schedule, tell: TellReport) -> Callable[..., Any]:
     def outer_sample(
-        executor: Any, noise: Any, latent_image: Any, sampler: Any, sigmas: Any, *args: Any, **kwargs: Any
-    ) -> Any:
-        session = Session(choose(max(len(sigmas) - 1, 1)), sigmas.tolist())
+        executor: Any, noise: Any, latent_image: Any, sampler: Any, sigmas: Any, denoise_mask: Any = None,
+        *args: Any, **kwargs: Any,
+    ) -> Any:  # fmt: skip
+        guider = executor.class_obj
+        session = Session(schedule, sigmas.tolist(), flow_time_of(guider.model_patcher), region=denoise_mask)
         # The guider's options are a copy made for this run, so what is added here ends with it.
-        options = executor.class_obj.model_options.setdefault("transformer_options", {})
+        options = guider.model_options.setdefault("transformer_options", {})
         _add_run_wrappers(options.setdefault("wrappers", {}), session)
         try:
-            return executor(noise, latent_image, sampler, sigmas, *args, **kwargs)
+            return executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kwargs)
         finally:
             tell(session.close())
 
     return outer_sample
+
+
+def flow_time_of(model: Any) -> Callable[[float], float]:
+    """How a MODEL's sigma becomes flow time, `noise / (noise + data)`, from the way it adds noise."""
+    scaling = model.get_model_object("model_sampling").noise_scaling
+
+    def flow_time(sigma: float) -> float:
+        level = torch.tensor([sigma], dtype=torch.float64)
+        noise, data = (float(scaling(level, *parts)) for parts in (_NOISE_ALONE, _DATA_ALONE))
+        return noise / (noise + data)
+
+    return flow_time
+
+
+_ONE, _NONE = torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+_NOISE_ALONE, _DATA_ALONE = (_ONE, _NONE), (_NONE, _ONE)
 
 
 def _add_run_wrappers(wrappers: dict[str, dict[str, list[Any]]], session: Session) -> None:
@@ -65,8 +79,10 @@ def _add_run_wrappers(wrappers: dict[str, dict[str, list[Any]]], session: Sessio
     def predict_noise(executor: Any, x: torch.Tensor, timestep: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         nonlocal evaluations_seen
         evaluations_seen = True
-        session.begin_evaluation(float(timestep.max()))
-        return executor(x, timestep, *args, **kwargs)
+        session.begin_evaluation(float(timestep.max()), x)
+        denoised = executor(x, timestep, *args, **kwargs)
+        session.end_evaluation(denoised)
+        return denoised
 
     def apply_model(executor: Any, x: torch.Tensor, t: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         if not evaluations_seen:

@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from .host import attach, chooser
+from .host import attach, chosen
 from .inputs import CATEGORY, schedule_input, speedup_input
 from .live import node_id, show
 
@@ -34,5 +34,5 @@ class FRDiffModelPatcher(io.ComfyNode):
     def execute(cls, model: Any, speedup: float, schedule: Any = None) -> io.NodeOutput:
         unique_id = node_id(cls)
         return io.NodeOutput(
-            attach(model, chooser(speedup, schedule), lambda report: show(report.line(), unique_id))
+            attach(model, chosen(speedup, schedule), lambda report: show(report.line(), unique_id))
         )

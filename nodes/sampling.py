@@ -11,7 +11,7 @@ from comfy_api.latest import io
 from nodes import common_ksampler  # pyright: ignore[reportAttributeAccessIssue]  (ComfyUI's nodes.py, not this package)
 
 from ..frdiff.report import RunReport
-from .host import attach, chooser
+from .host import attach, chosen
 from .inputs import CATEGORY, ReportType, schedule_input, speedup_input
 from .live import node_id, show
 
@@ -55,11 +55,11 @@ def _sample(
 ) -> io.NodeOutput:
     """Run the host's own sampling function with the engine attached."""
     reports: list[RunReport] = []
-    choose = chooser(speedup, schedule)
+    chosen_schedule = chosen(speedup, schedule)
     started = time.perf_counter()
-    (latent,) = common_ksampler(attach(model, choose, reports.append), *args, **kwargs)
+    (latent,) = common_ksampler(attach(model, chosen_schedule, reports.append), *args, **kwargs)
     if not reports:
-        reason = "The dial is at 1.0, which is off." if choose is None else "There was nothing to sample."
+        reason = "The dial is at 1.0, which is off." if chosen_schedule is None else "There was nothing to sample."
         reports.append(RunReport("off", steps, time.perf_counter() - started, reasons=[reason]))
     show(reports[-1].line(), node_id(node))
     return io.NodeOutput(latent, reports[-1])

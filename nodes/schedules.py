@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..frdiff.presets import PRESETS
-from ..frdiff.schedule import Schedule
+from ..frdiff.schedule import PaperSchedule
 from .inputs import CATEGORY, ScheduleType
 
 CUSTOM = "custom"
@@ -49,7 +49,8 @@ class FRDiffSchedule(io.ComfyNode):
             return io.NodeOutput(PRESETS[preset])
         name = f"custom M={interval}"
         return io.NodeOutput(
-            Schedule(
-                name, interval, score_mixing, first_full=first_full, last_full=last_full, budget_mb=budget_mb
-            )
+            PaperSchedule(
+                name, budget_mb=budget_mb, interval=interval, mixing=score_mixing,
+                first_full=first_full, last_full=last_full,
+            )  # fmt: skip
         )

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from frdiff.probing import Probe, Stages
-from frdiff.schedule import Schedule
+from frdiff.schedule import PaperSchedule
 from frdiff.session import Session
 from frdiff.swapping import swapped
 
@@ -151,7 +151,7 @@ SIGMAS = [8.0, 6.0, 4.0, 3.0, 2.0, 0.0]
 
 
 def run(network):
-    session = Session(Schedule("", 2, mixing=False), SIGMAS)
+    session = Session(PaperSchedule("", mixing=False), SIGMAS)
     for sigma in SIGMAS[:-1]:
         session.begin_evaluation(sigma)
         session.call("key", network, lambda sigma=sigma: network(torch.ones(4) * sigma))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from frdiff.families import Family
-from frdiff.schedule import Schedule
+from frdiff.schedule import PaperSchedule, Schedule
 from frdiff.session import Session
 
 pytestmark = pytest.mark.quick
@@ -61,15 +61,15 @@ def run(network, schedule, sigmas=SIGMAS, visited=None, keys=("cond",)):
 @pytest.mark.parametrize("block", [Block, InPlaceBlock])
 def test_all_full_is_bit_identical(block):
     network = Network(block)
-    plain, _ = run(network, Schedule("plain", 1))
-    remembering, _ = run(network, Schedule("", 2, mixing=False, budget_mb=0))
+    plain, _ = run(network, Schedule("plain"))
+    remembering, _ = run(network, PaperSchedule("", mixing=False, budget_mb=0))
     assert all(torch.equal(a, b) for a, b in zip(plain, remembering, strict=True))
 
 
 @pytest.mark.parametrize("block", [Block, InPlaceBlock])
 def test_partial_steps_add_remembered_residuals_to_fresh_input(block):
     network = Network(block)
-    outputs, report = run(network, Schedule("", 2, mixing=False), sigmas=SIGMAS[:3])
+    outputs, report = run(network, PaperSchedule("", mixing=False), sigmas=SIGMAS[:3])
     assert report.counts == {"full": 1, "partial": 1, "skip": 0}
     assert [b.computed for b in network.blocks] == [1, 1, 1]
     h, fresh = torch.linspace(-1, 1, 5) + 0.8, torch.linspace(-1, 1, 5) + 0.6
@@ -81,26 +81,26 @@ def test_partial_steps_add_remembered_residuals_to_fresh_input(block):
 
 def test_streams_are_never_mixed():
     network = Network(Block)
-    both, _ = run(network, Schedule("", 3, mixing=False), keys=("cond", "uncond"))
-    alone, _ = run(network, Schedule("", 3, mixing=False), keys=("cond",))
+    both, _ = run(network, PaperSchedule("", interval=3, mixing=False), keys=("cond", "uncond"))
+    alone, _ = run(network, PaperSchedule("", interval=3, mixing=False), keys=("cond",))
     assert all(torch.equal(a, b) for a, b in zip(both[::2], alone, strict=True))
 
 
 def test_going_back_up_in_sigma_computes():
     network = Network(Block)
-    _, report = run(network, Schedule("", 2, mixing=False), visited=[3.0, 4.0, 6.0])
+    _, report = run(network, PaperSchedule("", mixing=False), visited=[3.0, 4.0, 6.0])
     assert report.records[-1].kind == "full" and report.reasons
 
 
 def test_a_stale_memory_is_not_used():
-    _, report = run(Network(Block), Schedule("", 2, mixing=False), visited=[8.0] + [5.9] * 20)
+    _, report = run(Network(Block), PaperSchedule("", mixing=False), visited=[8.0] + [5.9] * 20)
     assert [r.kind for r in report.records].count("full") > 1 and report.reasons
 
 
 def test_modules_are_left_as_they_were_after_an_error():
     network = Network(Block)
     before = [dict(module.__dict__) for module in network.modules()]
-    session = Session(Schedule("", 2), SIGMAS, families=FAMILIES)
+    session = Session(PaperSchedule(""), SIGMAS, families=FAMILIES)
     session.begin_evaluation(8.0)
     with pytest.raises(TypeError):
         session.call("cond", network, lambda: network(torch.ones(2), None))

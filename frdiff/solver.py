@@ -1,0 +1,78 @@
+"""Find out from the run itself whether the sampler adds fresh noise."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import torch
+
+# Latent elements that are looked at: enough to tell noise from rounding, few enough to cost nothing.
+SAMPLES = 512
+# Of the latent's own size: a linear solver leaves rounding errors, noise leaves far more.
+NOISE_TOLERANCE = 1e-3
+# Solvers of the host combine at most this many past evaluations.
+MEMORY = 5
+
+
+class SolverWatch:
+    """Sees what goes into and comes out of each evaluation, and tells whether noise came in between.
+
+    A deterministic solver makes its next input as a linear combination of its last input and of the
+    outputs that it was given; what cannot be written so is fresh noise. `region` is a mask of the latent
+    that is 1 where the sampler is free, None where it is free everywhere.
+    """
+
+    def __init__(self, region: torch.Tensor | None = None) -> None:
+        self.stochastic: bool | None = None
+        self._region = region
+        self._shape: torch.Size | None = None
+        self._places: torch.Tensor | None = None
+        self._input: torch.Tensor | None = None
+        self._outputs: deque[torch.Tensor] = deque(maxlen=MEMORY)
+        self._parts: deque[torch.Tensor] = deque(maxlen=2 * MEMORY)
+
+    def arrived(self, x: torch.Tensor) -> None:
+        """Note the input of an evaluation, and compare it with what came before."""
+        if self.stochastic:
+            return
+        now = self._sampled(x)
+        if self._outputs and self._input is not None:
+            # Some samplers use the unconditional output by itself (CFG++), so the parts get a say too.
+            plain = [self._input, *self._outputs]
+            self.stochastic = _remainder(now, plain) > NOISE_TOLERANCE and (
+                not self._parts or _remainder(now, plain + list(self._parts)) > NOISE_TOLERANCE
+            )
+        self._input = now
+
+    def answered(self, denoised: torch.Tensor) -> None:
+        """Note what an evaluation returned to the sampler."""
+        if not self.stochastic:
+            self._outputs.append(self._sampled(denoised))
+
+    def called(self, denoised: torch.Tensor) -> None:
+        """Note what one network call returned: the outputs of one or several conditions, along dimension 0."""
+        if not self.stochastic and self._shape is not None and denoised.shape[1:] == self._shape[1:]:
+            self._parts.extend(self._sampled(part) for part in denoised.split(self._shape[0]))
+
+    def _sampled(self, x: torch.Tensor) -> torch.Tensor:
+        if self._places is None or self._shape != x.shape:
+            self._shape, self._places = x.shape, self._choose(x)
+            self._outputs.clear()
+            self._parts.clear()
+            self._input = None
+        return x.detach().reshape(-1)[self._places.to(x.device)].double().cpu()
+
+    def _choose(self, x: torch.Tensor) -> torch.Tensor:
+        places = torch.arange(x.numel())
+        if self._region is not None:
+            free = self._region.detach().cpu().expand(x.shape).reshape(-1) >= 1
+            places = places[free] if free.any() else places
+        return places[:: max(len(places) // SAMPLES, 1)][:SAMPLES]
+
+
+def _remainder(y: torch.Tensor, basis: list[torch.Tensor]) -> float:
+    """The part of `y` outside the span of `basis`, relative to `y`."""
+    columns = torch.stack(basis, dim=1)
+    # Divide-and-conquer SVD: successive outputs are nearly parallel.
+    solution = torch.linalg.lstsq(columns, y[:, None], driver="gelsd").solution
+    return float((columns @ solution - y[:, None]).norm() / y.norm().clamp(min=1e-30))

@@ -1,0 +1,67 @@
+"""Fresh noise is told from linear solvers by the run itself."""
+
+import pytest
+import torch
+
+from frdiff.guard import Guard
+from frdiff.solver import SolverWatch
+
+pytestmark = pytest.mark.quick
+
+SIGMAS = [10.0, 7.0, 4.0, 2.0, 1.0, 0.5]
+
+
+def walk(noise=0.0, start=0, momentum=0.0, region=None, outside=0.0, uncond=False):
+    """Follow a two-step solver; noise is added from step `start` on, and `outside` of the region always."""
+    generator = torch.Generator().manual_seed(0)
+    watch, x, previous = SolverWatch(region), torch.randn(2, 4, 8, 8, generator=generator) * 10, None
+    verdicts = []
+    for step, (sigma, following) in enumerate(zip(SIGMAS, SIGMAS[1:], strict=False)):
+        watch.arrived(x)
+        verdicts.append(watch.stochastic)
+        parts = torch.stack([torch.tanh(x + sigma), torch.tanh(x * 0.5)])
+        watch.called(parts.flatten(0, 1))
+        denoised = 3 * parts[0] - 2 * parts[1]
+        watch.answered(denoised)
+        d = (x - (parts[1] if uncond else denoised)) / sigma
+        used = d if previous is None else (1 + momentum) * d - momentum * previous
+        x, previous = (denoised + following * d if uncond else x + (following - sigma) * used), d
+        if step >= start:
+            x = x + noise * torch.randn(x.shape, generator=generator)
+        if region is not None:
+            x = x + outside * (1 - region) * torch.randn(x.shape, generator=generator)
+    return verdicts
+
+
+def test_linear_solvers_are_deterministic():
+    assert walk() == walk(momentum=0.5) == [None, False, False, False, False]
+
+
+def test_a_solver_that_uses_the_unconditional_output_is_deterministic():
+    assert walk(uncond=True)[-1] is False
+
+
+def test_noise_is_seen_when_it_comes():
+    assert walk(noise=0.1) == [None, True, True, True, True]
+    assert walk(noise=0.1, start=2) == [None, False, False, True, True]
+
+
+def test_what_inpainting_keeps_does_not_count():
+    region = torch.zeros(1, 1, 8, 8)
+    region[..., :4] = 1
+    assert walk(region=region, outside=0.5)[-1] is False
+    assert walk(region=region, outside=0.5, noise=0.1)[-1] is True
+
+
+def test_the_guard_stops_skipping_after_a_bad_forecast_within_its_budget():
+    guard = Guard(planned_skips=8)
+    assert guard.allows_skip()
+    guard.tested(0.9)
+    assert [guard.allows_skip() for _ in range(3)] == [False, False, True]
+    assert guard.computed == 2
+    fresh = Guard(planned_skips=8)
+    fresh.tested(0.9)
+    fresh.tested(0.1)
+    assert fresh.allows_skip()
+    fresh.tested(float("nan"))
+    assert not fresh.allows_skip()
