@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from .families import ATTENTION_OPTIONS, constants_of
+from .features import Features, size_of
 from .forms import copied, is_copiable
 from .swapping import Forward
 
@@ -21,11 +22,20 @@ class Constant:
     given: tuple[Any, ...]
     result: Any
 
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return size_of(self.given) + size_of(self.result)
+
 
 class Constants:
-    """What one run has computed of them, by stream. A result is used for equal inputs only, so it is exact."""
+    """What one run has computed of them, by stream, in the memory budget of `features`.
 
-    def __init__(self) -> None:
+    A result is used for equal inputs only, so it is exact.
+    """
+
+    def __init__(self, features: Features) -> None:
+        self._features = features
         self._pieces: dict[int, dict[str, torch.nn.Module]] = {}
         self._kept: dict[tuple[Hashable, str], Constant] = {}
 
@@ -52,8 +62,15 @@ class Constants:
         given = _snapshot(given)
         result = forward(*args, **kwargs)
         if is_copiable(result):
-            self._kept[name] = Constant(given, copied(result))
+            self._keep(name, Constant(given, copied(result)))
         return result
+
+    def _keep(self, name: tuple[Hashable, str], constant: Constant) -> None:
+        older = self._kept.pop(name, None)
+        if older is not None:
+            self._features.give(older.size)
+        if self._features.take(constant.size):
+            self._kept[name] = constant
 
 
 def same(kept: Any, given: Any) -> bool:

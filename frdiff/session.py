@@ -62,7 +62,7 @@ class Session:
         self._course = Course(tuple(flow_time(sigma) for sigma in self._sigmas))
         self._features = Features(schedule.budget_mb * 1e6, schedule.forecaster.history)
         self._stages = Stages(families, schedule.finer)
-        self._constants = Constants()
+        self._constants = Constants(self._features)
         self._ordinals: dict[Hashable, int] = {}
         self._clock = Clock()
         # The host may answer the conditions of a step from several threads, each with its own network.

@@ -7,6 +7,7 @@ import torch
 
 from frdiff import families
 from frdiff.constants import Constants, same
+from frdiff.features import Features
 from frdiff.stages import find_stages
 from frdiff.swapping import swapped
 
@@ -39,15 +40,19 @@ def network():
         yield Network()
 
 
-@pytest.fixture
-def call(network):
-    constants = Constants()
+def caller(network, budget):
+    constants = Constants(Features(budget, 1))
 
     def call(key, x, **kwargs):
         with swapped(constants.forwards(key, network)):
             return network(x, **kwargs)
 
     return call
+
+
+@pytest.fixture
+def call(network):
+    return caller(network, budget=1e9)
 
 
 def computed(network):
@@ -86,10 +91,26 @@ def test_streams_have_their_own(network, call):
 
 
 def test_a_caller_may_write_into_what_it_gets(network, call):
-    expected = [value.clone() for value in call("cond", torch.ones(3))]
-    for value in call("cond", torch.ones(3)) + call("cond", torch.ones(3)):
+    first = call("cond", torch.ones(3))
+    expected = [value.clone() for value in first]
+    for value in first + call("cond", torch.ones(3)):
         value.zero_()
     assert all(torch.equal(a, b) for a, b in zip(call("cond", torch.ones(3)), expected, strict=True))
+
+
+@pytest.mark.parametrize("budget, expected", [(0, [3, 3]), (24, [1, 3]), (48, [1, 1])])
+def test_what_does_not_fit_the_budget_is_computed(network, budget, expected):
+    call = caller(network, budget)
+    for _ in range(3):
+        call("cond", torch.ones(3))
+    assert computed(network) == expected
+
+
+def test_another_input_takes_the_room_of_the_one_before(network):
+    call = caller(network, budget=48)
+    for value in (1.0, 2.0, 2.0, 3.0, 3.0):
+        call("cond", torch.ones(3) * value)
+    assert computed(network) == [3, 3]
 
 
 def test_constants_are_no_stages_and_subclasses_share_them(network):

@@ -233,6 +233,24 @@ def test_a_caller_may_write_into_what_it_gets():
     assert memory.reuse(ones(3))[0].tolist() == [3] * 3
 
 
+class Compiled(torch.nn.Module):
+    """As torch.compile wraps a module."""
+
+    def __init__(self, module):
+        super().__init__()
+        self._orig_mod = module
+
+    def forward(self, *args, **kwargs):
+        return self._orig_mod(*args, **kwargs)
+
+
+@pytest.mark.parametrize("finer", [False, True])
+def test_a_compiled_block_is_one_stage_from_outside(finer):
+    network = torch.nn.ModuleDict({"block": Compiled(Branched())})
+    stages = find_stages(network, FAMILIES, finer)
+    assert [type(stage.module) for stage in stages] == ([Scale, Scale] if finer else [Compiled])
+
+
 def test_modules_are_as_before_also_after_an_error():
     memory = Memory(Projected())
     memory.remember(ones(2), ones(2))
