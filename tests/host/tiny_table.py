@@ -249,8 +249,8 @@ TINY: dict[str, Tiny] = {
     "unet_sdxl": Tiny("SDXL", SDXL, (1, 4, 16, 16), (7, 32), extra=pooled(1280)),
     "unet_updown": Tiny("BaseModel", UPDOWN, (1, 4, 16, 16), (7, 32)),
     "unet_svd": Tiny(
-        "SVD_img2vid", SVD, (4, 4, 16, 16), (1, 32), settings={"sigma_max": 700.0, "sigma_min": 0.002},
-        extra={"concat_latent_image": Noise(1, 4, 16, 16, seed=3)},
+        "SVD_img2vid", SVD, (4, 4, 8, 8), (1, 32), settings={"sigma_max": 700.0, "sigma_min": 0.002},
+        extra={"concat_latent_image": Noise(1, 4, 8, 8, seed=3)},
     ),
     "flux": Tiny(
         "Flux", FLUX, SIZE, supported="Flux", latent="Flux", settings={}, extra=pooled(24) | {"guidance": 3.5}
@@ -278,7 +278,7 @@ TINY: dict[str, Tiny] = {
         settings={"linear_start": 0.00085, "linear_end": 0.018}, extra=T5_MASK,
     ),
     "pixart": Tiny(
-        "PixArt", PIXART, (1, 4, 64, 64), supported="PixArtSigma", latent="SDXL",
+        "PixArt", PIXART, (1, 4, 40, 40), supported="PixArtSigma", latent="SDXL",
         settings={"beta_schedule": "sqrt_linear", "linear_start": 0.0001, "linear_end": 0.02, "timesteps": 1000},
     ),
     "mochi": Tiny(
