@@ -9,17 +9,19 @@ from tiny_host import STEPS, Counting, calls_of, cloned, load, schedule
 from tiny_table import TINY
 
 TABLE = Path(__file__).resolve().parent.parent.parent / "docs" / "models.md"
-COLUMNS = ["model", "network", "blocks", "finer", "computed once", "off", "partial", "skip", "finer partial"]
+COLUMNS = ["model", "network", "off", "skip", "computed once", "blocks", "partial", "repeated"]
+COLUMNS += ["finer", "finer partial", "finer repeated"]
 INTRODUCTION = """# Models
 
 Every diffusion network class of ComfyUI {version}, as a tiny network with random weights. `python scripts/test.py
 --write-tables tests/host/test_models.py` runs the tests behind this table and writes it.
 
-- blocks, finer: how many stages a network of this size has, as whole blocks and as branches before their gates.
-- computed once: pieces that do not depend on the timestep, computed once for each prompt with the same result.
 - off: with every step computed, and with every stage remembered and none reused, the latent is identical to plain.
-- partial: a partial step computes none of the stages, and a repeated call gives the same output from memory.
-- skip: the network was called as often as the report counts.
+- skip: the paper's schedule for M=2 skips steps, and the network was called as often as the report counts.
+- computed once: pieces that do not depend on the timestep, computed once for each prompt with the same result.
+- blocks, finer: how many stages a network of this size has, as whole blocks and as branches before their gates.
+- partial: a partial step computes none of the stages.
+- repeated: a repeated call gives the same output from memory.
 
 """
 
@@ -108,12 +110,12 @@ def test_partial_steps_compute_no_stage(tiny, host, engine, tell, finer):
     assert counting.counts == expected and sum(expected) > 0
     assert report.stages == len(stages) and report.bytes_kept > 0
     assert torch.isfinite(latent).all() and not torch.equal(latent, plain)
-    tell(tiny.name, **{"finer partial" if finer else "partial": "yes", "finer" if finer else "blocks": len(stages)})
+    tell(tiny.name, **{"finer partial" if finer else "partial": "none", "finer" if finer else "blocks": len(stages)})
     tell(tiny.name, **{"computed once": ", ".join(sorted({path.partition(".")[0] for path in constants})) or "-"})
 
 
 @pytest.mark.parametrize("finer", [False, True], ids=["blocks", "finer"])
-def test_a_repeated_call_gives_the_same_from_memory(tiny, host, engine, finer):
+def test_a_repeated_call_gives_the_same_from_memory(tiny, host, engine, tell, finer):
     """Residuals and values added to the inputs that they came from; wrongly paired they would give another output."""
     session = engine("session").Session(schedule(host, finer=finer), [2.0, 1.0, 0.0])
     args, kwargs = calls_of(tiny, tiny.network, steps=1)[0]
@@ -124,6 +126,7 @@ def test_a_repeated_call_gives_the_same_from_memory(tiny, host, engine, finer):
             outputs.append(session.call("key", tiny.network, lambda: tiny.network(*cloned(args), **cloned(kwargs))))
     assert [record.kind for record in session.close().records] == ["full", "partial"]
     torch.testing.assert_close(outputs[1], outputs[0], rtol=1e-4, atol=1e-4 * float(outputs[0].std()))
+    tell(tiny.name, **{"finer repeated" if finer else "repeated": "same"})
 
 
 @pytest.mark.parametrize("name", ["lumina2", "zimage", "omnigen2", "ace_step", "sd3", "wan21", "wan_vace"])
