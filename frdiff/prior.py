@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 
 import numpy as np
 
@@ -86,7 +86,7 @@ def forecast_cost_model(times: Sequence[float]) -> SegmentCost:
     """
     lengths = [abs(t - after) for t, after in zip(times, times[1:], strict=False)]
 
-    @cache
+    @lru_cache(maxsize=None)
     def step_cost(before: int, last: int, step: int) -> float:
         known = [times[last]] if before == last else [times[before], times[last]]
         return lengths[step] * expected_deviation(times[step], known) ** FORECAST_POWER
