@@ -56,7 +56,8 @@ class Schedule:
 
     `forecaster` answers for steps that are not computed; `guarded` lets a bad forecast turn the next skipped
     steps into full ones; `adapts` makes a new plan when the run shows that its sampler adds noise;
-    `budget_mb` bounds the memory of remembered stages.
+    `budget_mb` bounds the memory of remembered stages. `finer` remembers the branches of a block before
+    their gates, where it offers them, instead of the whole block.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Schedule:
     guarded: bool = False
     adapts: bool = False
     budget_mb: float = 4096.0
+    finer: bool = False
 
     def __post_init__(self) -> None:
         if not self.budget_mb >= 0:

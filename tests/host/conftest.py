@@ -1,5 +1,7 @@
 """A real ComfyUI in this process, the pack, and the demo models."""
 
+import sys
+
 import pytest
 import torch
 from project_scripts import import_script
@@ -17,6 +19,12 @@ def host():
 def pack(host):
     """The pack's package, to reach its modules by name."""
     return in_process.engine_module(host, "")
+
+
+@pytest.fixture(scope="session")
+def engine(pack):
+    """The engine's modules by name, as the pack loaded them."""
+    return lambda name: sys.modules[f"{pack.__name__}.frdiff.{name}"]
 
 
 class Demo(in_process.DemoModel):
