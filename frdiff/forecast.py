@@ -20,6 +20,7 @@ import torch
 CORRELATION_LENGTH = 2.0
 # Flow times are kept this far from 0 and 1, where u has no value.
 EDGE = 5e-3
+CHEBYSHEV_RIDGE = 0.1
 # Keeps the equations solvable where two keyframes are very close.
 NUGGET = 1e-6
 
@@ -100,10 +101,43 @@ def _matern(distance: np.ndarray) -> np.ndarray:
     return (1 + scaled) * np.exp(-scaled)
 
 
-KRIGING = Forecaster("kriging", kriging_weights, history=3)
+def mean_weights(t: float, times: Sequence[float]) -> list[float]:
+    """The mean of the two newest outputs: the average velocity of the last stretch."""
+    return [0.0] * (len(times) - 2) + [0.5, 0.5] if len(times) > 1 else [1.0]
+
+
+def damped_weights(t: float, times: Sequence[float]) -> list[float]:
+    """Half way between reuse and the straight line."""
+    return [(r + s) / 2 for r, s in zip(reuse_weights(t, times), linear_weights(t, times), strict=True)]
+
+
+def chebyshev_weights(t: float, times: Sequence[float]) -> list[float]:
+    """Ridge regression on Chebyshev polynomials of flow time, half blended with the straight line (Spectrum).
+
+    Order `min(4, K - 1)`, ridge 0.1, the constant term not penalised; flow time, from 0 to 1, is the whole range.
+    """
+    order = min(4, len(times) - 1)
+    features = np.polynomial.chebyshev.chebvander(2 * np.array(times) - 1, order)
+    penalty = CHEBYSHEV_RIDGE * np.diag([0.0] + [1.0] * order)
+    target = np.polynomial.chebyshev.chebvander(np.array([2 * t - 1]), order)[0]
+    fitted = target @ np.linalg.solve(features.T @ features + penalty, features.T)
+    return [(c + s) / 2 for c, s in zip(fitted.tolist(), linear_weights(t, times), strict=True)]
+
+
 REUSE = Forecaster("reuse", reuse_weights, history=1)
-LINEAR = Forecaster("linear", linear_weights, history=2)
-QUADRATIC = Forecaster("quadratic", quadratic_weights, history=3)
+KRIGING = Forecaster("kriging", kriging_weights, history=3)
+FORECASTERS = {
+    each.name: each
+    for each in (
+        REUSE,
+        Forecaster("mean", mean_weights, history=2),
+        Forecaster("damped linear", damped_weights, history=2),
+        Forecaster("linear", linear_weights, history=2),
+        Forecaster("quadratic", quadratic_weights, history=3),
+        Forecaster("chebyshev", chebyshev_weights, history=8),
+        KRIGING,
+    )
+}
 
 
 def combine(weights: Sequence[float], outputs: Sequence[Any]) -> Any:
