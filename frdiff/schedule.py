@@ -57,7 +57,8 @@ class Schedule:
     `forecaster` answers for steps that are not computed; `guarded` lets a bad forecast turn the next skipped
     steps into full ones; `adapts` makes a new plan when the run shows that its sampler adds noise;
     `budget_mb` bounds the memory of remembered stages. `finer` remembers the branches of a block before
-    their gates, where it offers them, instead of the whole block.
+    their gates, where it offers them, instead of the whole block; `inner` leaves the first and the last stage
+    fresh and prefers whole residuals, which is the better picture where noise is added.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Schedule:
     adapts: bool = False
     budget_mb: float = 4096.0
     finer: bool = False
+    inner: bool = False
 
     def __post_init__(self) -> None:
         if not self.budget_mb >= 0:
@@ -74,6 +76,10 @@ class Schedule:
     def plan(self, course: Course) -> Plan:
         """The plan of each solver step: here, all in full."""
         return tuple(StepPlan(StepKind.FULL) for _ in range(course.steps))
+
+    def shortfall(self, course: Course) -> str | None:
+        """Why the plan cannot be as fast as was asked, as a sentence; None where it can."""
+        return None
 
 
 @dataclass(frozen=True)

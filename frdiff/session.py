@@ -27,6 +27,8 @@ SIGMA_TOLERANCE = 1e-4
 # In evaluations per step of the longest gap: how old a remembered output may be when the sampler does not
 # follow the steps' own order.
 MAX_AGE_PER_STEP = 4
+# Evaluations in which a sampler that is known to add noise has to show it.
+PATIENCE = 4
 
 NO_STAGES = "Partial steps were computed in full: no stages are known in a network of class {}."
 STALE = "Some steps were computed in full: the sampler went back in sigma, or what was remembered was too old."
@@ -46,6 +48,7 @@ class Session:
 
     `sigmas` are the run's noise levels, one more than there are steps, from high to low. `flow_time` maps
     a sigma to `s / (1 + s)`, where `s` is noise over data. `region` is 1 where the sampler is free.
+    `expects_noise` says that the sampler is known to add noise, before the run has shown it.
     """
 
     def __init__(
@@ -55,13 +58,14 @@ class Session:
         flow_time: Callable[[float], float] = default_flow_time,
         families: dict[str, Family] | None = None,
         region: torch.Tensor | None = None,
+        expects_noise: bool = False,
     ) -> None:
         self._schedule = schedule
         self._sigmas = [float(sigma) for sigma in sigmas]
         self._flow_time = flow_time
         self._course = Course(tuple(flow_time(sigma) for sigma in self._sigmas))
         self._features = Features(schedule.budget_mb * 1e6, schedule.forecaster.history)
-        self._stages = Stages(families, schedule.finer)
+        self._stages = Stages(families, schedule.finer, schedule.inner)
         self._constants = Constants(self._features)
         self._ordinals: dict[Hashable, int] = {}
         self._clock = Clock()
@@ -73,6 +77,7 @@ class Session:
         self._step = StepPlan(StepKind.FULL)
         self._time = 1.0
         self.report = RunReport(schedule.name, self._course.steps, forecaster=schedule.forecaster.name)
+        self._expects_noise = expects_noise and schedule.adapts
         self._plan = self._planned()
         self._guard = Guard(counts(self._plan)[StepKind.SKIP]) if schedule.guarded else None
 
@@ -83,6 +88,8 @@ class Session:
             self._watch.arrived(x)
             self._replan(index)
         planned = self._plan[index] if index < len(self._plan) else StepPlan(StepKind.FULL)
+        if self._expects_noise and not self.report.records:
+            planned = StepPlan(StepKind.FULL, keeps_stages=True)
         self._step = self._trusted(planned)
         self._time = self._flow_time(sigma)
         self._ordinals.clear()
@@ -125,6 +132,9 @@ class Session:
         self.report.stochastic = self._watch.stochastic
         if self._features.over_budget:
             self.report.add_reason(OVER_BUDGET)
+        shortfall = self._schedule.shortfall(self._course)
+        if shortfall:
+            self.report.add_reason(shortfall)
         if self._guard and self._guard.computed:
             self.report.add_reason(GUARDED.format(self._guard.computed))
         self._features.clear()
@@ -143,10 +153,14 @@ class Session:
         return plan
 
     def _replan(self, index: int) -> None:
-        """Plan again, from step `index` on, when the run has shown that noise is added."""
-        if self._watch.stochastic and not self._course.stochastic:
+        """Plan again, at step `index`, when the run has shown whether noise is added."""
+        # Noise can look like the run's first noise at the first step, so what is known of the sampler counts a while.
+        trusted = self._expects_noise and 0 < len(self.report.records) < PATIENCE
+        noisy = bool(self._watch.stochastic) or trusted
+        if noisy != self._course.stochastic:
             costs = [cost for cost in map(partial_cost, self._stages.found()) if cost is not None]
-            self._course = Course(self._course.times, True, max(costs, default=None), passed=index)
+            passed = 0 if self._expects_noise else index
+            self._course = Course(self._course.times, noisy, max(costs, default=None), passed)
             self._plan = self._planned()
 
     def _trusted(self, step: StepPlan) -> StepPlan:

@@ -13,6 +13,7 @@ from ..frdiff.presets import for_speedup
 from ..frdiff.report import RunReport
 from ..frdiff.schedule import Schedule
 from ..frdiff.session import Session
+from ..frdiff.solver import ADDS_NOISE
 
 KEY = "frdiff"
 
@@ -45,7 +46,13 @@ def _outer_sample(schedule: Schedule, tell: TellReport) -> Callable[..., Any]:
         *args: Any, **kwargs: Any,
     ) -> Any:  # fmt: skip
         guider = executor.class_obj
-        session = Session(schedule, sigmas.tolist(), flow_time_of(guider.model_patcher), region=denoise_mask)
+        session = Session(
+            schedule,
+            sigmas.tolist(),
+            flow_time_of(guider.model_patcher),
+            region=denoise_mask,
+            expects_noise=sampler_name(sampler) in ADDS_NOISE,
+        )
         # The guider's options are a copy made for this run, so what is added here ends with it.
         options = guider.model_options.setdefault("transformer_options", {})
         _add_run_wrappers(options.setdefault("wrappers", {}), session)
@@ -55,6 +62,11 @@ def _outer_sample(schedule: Schedule, tell: TellReport) -> Callable[..., Any]:
             tell(session.close())
 
     return outer_sample
+
+
+def sampler_name(sampler: Any) -> str:
+    """The host's name of a sampler object, as far as its function tells."""
+    return getattr(getattr(sampler, "sampler_function", None), "__name__", "").removeprefix("sample_")
 
 
 def flow_time_of(model: Any) -> Callable[[float], float]:
