@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -21,6 +22,8 @@ from .stages import Stage, StageCall, find_stages, partial_cost, swapped
 
 # Sigmas come back from the sampler with rounding errors of single precision.
 SIGMA_TOLERANCE = 1e-4
+# How near a step's own noise level its first evaluation is.
+GRID_TOLERANCE = 1e-3
 # In evaluations per step of the longest gap: how old a remembered output may be when the sampler does not
 # follow the steps' own order.
 MAX_AGE_PER_STEP = 4
@@ -29,6 +32,9 @@ NO_STAGES = "Partial steps were computed in full: no stages are known in a netwo
 STALE = "Some steps were computed in full: the sampler went back in sigma, or what was remembered was too old."
 UNSEEN = "Some calls were computed in full: nothing was remembered yet for their condition."
 OVER_BUDGET = "The cache budget was too small for all stages; the rest was computed at every step."
+OWN_LEVELS = "Steps were computed in full: the sampler chooses noise levels of its own, which no plan can know."
+UPWARD = "Every step was computed in full: the noise levels do not go down from step to step."
+SPLIT = "The sampler uses the unconditional output by itself (CFG++): with a cfg above 2, fewer steps serve better."
 GUARDED = "{} planned skips were computed in full: the forecast before them was far from the truth."
 
 
@@ -69,6 +75,7 @@ class Session:
         self._step = StepPlan(StepKind.FULL)
         self._time = 1.0
         self.report = RunReport(schedule.name, self._course.steps, forecaster=schedule.forecaster.name)
+        self._refusal = UPWARD if any(b > a for a, b in pairwise(self._sigmas)) else None
         self._plan = self._planned()
         self._guard = Guard(counts(self._plan)[StepKind.SKIP]) if schedule.guarded else None
 
@@ -78,7 +85,9 @@ class Session:
             self._watch.arrived(x)
             self._replan()
         index = step_index(sigma, self._sigmas)
-        planned = self._plan[index] if index < len(self._plan) else StepPlan(StepKind.FULL)
+        self._follow(index, sigma)
+        owner = self._owner(index)
+        planned = self._plan[owner] if owner < len(self._plan) else StepPlan(StepKind.FULL)
         self._step = self._trusted(planned)
         self._time = self._flow_time(sigma)
         self._ordinals.clear()
@@ -117,6 +126,10 @@ class Session:
         self.report.bytes_kept = self._features.peak_bytes
         self.report.stages = max((len(stages) for stages in self._stages.values()), default=0)
         self.report.stochastic = self._watch.stochastic
+        if self._refusal:
+            self.report.add_reason(self._refusal)
+        if self._watch.uses_parts:
+            self.report.add_reason(SPLIT)
         if self._features.over_budget:
             self.report.add_reason(OVER_BUDGET)
         if self._guard and self._guard.computed:
@@ -130,8 +143,24 @@ class Session:
         """Whether the sampler's kind matters to the schedule."""
         return self._schedule.adapts
 
+    def _owner(self, index: int) -> int:
+        """The step whose plan an evaluation follows."""
+        before = self.report.records[-2:]
+        if len(before) == 2 and before[0].sigma == before[1].sigma and index > before[1].step:
+            # Heun and its kin finish a step at the noise level of the next, and then start the next there again.
+            return before[1].step
+        return index
+
+    def _follow(self, index: int, sigma: float) -> None:
+        """Refuse to skip for a sampler that enters a step elsewhere than at the step's own noise level."""
+        last = self.report.records[-1].step if self.report.records else index
+        own = self._sigmas[index] if index < len(self._sigmas) else sigma
+        if self._refusal is None and index > last and abs(own - sigma) > GRID_TOLERANCE * own:
+            self._refusal = OWN_LEVELS
+            self._plan = self._planned()
+
     def _planned(self) -> Plan:
-        plan = self._schedule.plan(self._course)
+        plan = (Schedule("refused") if self._refusal else self._schedule).plan(self._course)
         self._max_age = MAX_AGE_PER_STEP * longest_gap(plan)
         return plan
 
