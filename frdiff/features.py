@@ -80,8 +80,9 @@ class Features:
 
     def clear(self) -> None:
         """Forget everything."""
-        self._streams.clear()
-        self._stage_bytes = 0
+        with self._lock:
+            self._streams.clear()
+            self._stage_bytes = 0
 
     def _measure(self) -> None:
         outputs = sum(_bytes(stream.outputs) for stream in self._streams.values())

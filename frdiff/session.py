@@ -28,6 +28,9 @@ GRID_TOLERANCE = 1e-3
 # follow the steps' own order.
 MAX_AGE_PER_STEP = 4
 
+NOISE_ALONE = (
+    "Every step was computed in full: the sampler adds noise, and no stages are known that would let it through."
+)
 NO_STAGES = "Partial steps were computed in full: no stages are known in a network of class {}."
 STALE = "Some steps were computed in full: the sampler went back in sigma, or what was remembered was too old."
 UNSEEN = "Some calls were computed in full: nothing was remembered yet for their condition."
@@ -35,6 +38,7 @@ OVER_BUDGET = "The cache budget was too small for all stages; the rest was compu
 OWN_LEVELS = "Steps were computed in full: the sampler chooses noise levels of its own, which no plan can know."
 UPWARD = "Every step was computed in full: the noise levels do not go down from step to step."
 SPLIT = "The sampler uses the unconditional output by itself (CFG++): with a cfg above 2, fewer steps serve better."
+FREED = "Memory ran out: what was remembered was freed, and partial steps were computed in full from there on."
 GUARDED = "{} planned skips were computed in full: the forecast before them was far from the truth."
 
 
@@ -48,6 +52,7 @@ class Session:
 
     `sigmas` are the run's noise levels, one more than there are steps, from high to low. `flow_time` maps
     a sigma to `s / (1 + s)`, where `s` is noise over data. `region` is 1 where the sampler is free.
+    `free_memory` gives unused memory back to the device; it is called when a call ran out of it.
     """
 
     def __init__(
@@ -57,12 +62,15 @@ class Session:
         flow_time: Callable[[float], float] = default_flow_time,
         families: dict[str, Family] | None = None,
         region: torch.Tensor | None = None,
+        free_memory: Callable[[], None] = lambda: None,
     ) -> None:
         self._schedule = schedule
         self._sigmas = [float(sigma) for sigma in sigmas]
         self._flow_time = flow_time
         self._course = Course(tuple(flow_time(sigma) for sigma in self._sigmas))
         self._families = families
+        self._free_memory = free_memory
+        self._out_of_memory = False
         self._features = Features(schedule.budget_mb * 1e6, schedule.forecaster.history)
         self._stages: dict[int, tuple[Stage, ...]] = {}
         self._ordinals: dict[Hashable, int] = {}
@@ -110,14 +118,36 @@ class Session:
         with self._lock:
             ordinal = self._ordinals.get((key, id(network)), 0)
             self._ordinals[key, id(network)] = ordinal + 1
-            key = (key, id(network), ordinal)
-            step = self._decide(self._features.get(key), network)
-        with self._clock.measure(self._record), swapped({network: self._answer(step, key, network)}):
-            result = run()
+        key = (key, id(network), ordinal)
+        try:
+            result = self._attempt(key, network, run)
+        except torch.cuda.OutOfMemoryError:
+            if self._out_of_memory:
+                raise
+            result = None
+        if result is None:
+            # Not in the handler, whose traceback holds the tensors of the failed call.
+            self._forget_all()
+            result = self._attempt(key, network, run)
         if self._adapts and isinstance(result, torch.Tensor):
             with self._lock:
                 self._watch.called(result)
         return result
+
+    def _attempt(self, key: Hashable, network: torch.nn.Module, run: Callable[[], Any]) -> Any:
+        assert self._record is not None
+        with self._lock:
+            stream = self._features.get(key)
+            step = self._decide(stream, network)
+        with self._clock.measure(self._record), swapped({network: self._answer(step, key, stream, network)}):
+            return run()
+
+    def _forget_all(self) -> None:
+        with self._lock:
+            self._out_of_memory = True
+            self._features.clear()
+        self.report.add_reason(FREED)
+        self._free_memory()
 
     def close(self) -> RunReport:
         """End the run: forget everything and return the report."""
@@ -130,6 +160,8 @@ class Session:
             self.report.add_reason(self._refusal)
         if self._watch.uses_parts:
             self.report.add_reason(SPLIT)
+        if self._course.stochastic and self._course.partial_cost is None:
+            self.report.add_reason(NOISE_ALONE)
         if self._features.over_budget:
             self.report.add_reason(OVER_BUDGET)
         if self._guard and self._guard.computed:
@@ -199,6 +231,8 @@ class Session:
         age = len(self.report.records) - stream.evaluation
         if self._time > stream.times[-1] * (1 + SIGMA_TOLERANCE) or age > self._max_age:
             return STALE
+        if self._step.kind is StepKind.PARTIAL and self._out_of_memory:
+            return FREED
         if self._step.kind is StepKind.PARTIAL and not stages:
             return NO_STAGES.format(type(network).__name__)
         return None
@@ -208,19 +242,24 @@ class Session:
             self._stages[id(network)] = find_stages(network, self._families)
         return self._stages[id(network)]
 
-    def _answer(self, step: StepPlan, key: Hashable, network: torch.nn.Module) -> Callable[..., Any]:
+    def _answer(
+        self, step: StepPlan, key: Hashable, stream: Stream | None, network: torch.nn.Module
+    ) -> Callable[..., Any]:
         """The network's `forward` for this call."""
         forward = network.forward
-        answer = {StepKind.FULL: self._full, StepKind.PARTIAL: self._partial, StepKind.SKIP: self._skip}[step.kind]
 
         def answered(*args: Any, **kwargs: Any) -> Any:
-            return answer(step, key, network, lambda: forward(*args, **kwargs))
+            if step.kind is StepKind.FULL or stream is None:
+                return self._full(step, key, network, lambda: forward(*args, **kwargs))
+            if step.kind is StepKind.SKIP:
+                return self._forecast(stream)
+            return self._partial(step, stream, network, lambda: forward(*args, **kwargs))
 
         return answered
 
     def _full(self, step: StepPlan, key: Hashable, network: torch.nn.Module, compute: Callable[[], Any]) -> Any:
         stream = self._features.start(key)
-        stages = self._stages_of(network) if step.keeps_stages else ()
+        stages = self._stages_of(network) if step.keeps_stages and not self._out_of_memory else ()
         with swapped(StageCall(stages, stream, self._features).remembering()):
             output = self._computed(compute)
         if self._guard and stream.outputs:
@@ -228,19 +267,10 @@ class Session:
         self._features.keep_output(stream, self._time, len(self.report.records), output)
         return output
 
-    def _partial(self, step: StepPlan, key: Hashable, network: torch.nn.Module, compute: Callable[[], Any]) -> Any:
-        stream = self._remembered(key)
+    def _partial(self, step: StepPlan, stream: Stream, network: torch.nn.Module, compute: Callable[[], Any]) -> Any:
         with swapped(StageCall(self._stages_of(network), stream, self._features).reusing()):
             output = self._computed(compute)
         return output if step.mix == 1 else combine((step.mix, 1 - step.mix), (output, self._forecast(stream)))
-
-    def _skip(self, step: StepPlan, key: Hashable, network: torch.nn.Module, compute: Callable[[], Any]) -> Any:
-        return self._forecast(self._remembered(key))
-
-    def _remembered(self, key: Hashable) -> Stream:
-        stream = self._features.get(key)
-        assert stream is not None
-        return stream
 
     def _forecast(self, stream: Stream) -> Any:
         return combine(self._schedule.forecaster.weights(self._time, list(stream.times)), list(stream.outputs))
