@@ -42,6 +42,7 @@ class Session:
 
     `sigmas` are the run's noise levels, one more than there are steps, from high to low. `flow_time` maps
     a sigma to `s / (1 + s)`, where `s` is noise over data. `region` is 1 where the sampler is free.
+    `observe` is called with the session at the start of each evaluation.
     """
 
     def __init__(
@@ -51,7 +52,9 @@ class Session:
         flow_time: Callable[[float], float] = default_flow_time,
         families: dict[str, Family] | None = None,
         region: torch.Tensor | None = None,
+        observe: Callable[[Session], None] | None = None,
     ) -> None:
+        self._observe = observe
         self._schedule = schedule
         self._sigmas = [float(sigma) for sigma in sigmas]
         self._flow_time = flow_time
@@ -84,6 +87,8 @@ class Session:
         self._ordinals.clear()
         self._record = StepRecord(index, sigma, self._step.kind.value, planned.kind.value, self._step.mix)
         self.report.records.append(self._record)
+        if self._observe:
+            self._observe(self)
 
     def end_evaluation(self, denoised: torch.Tensor) -> None:
         """Note what the evaluation returned to the sampler."""
@@ -124,6 +129,16 @@ class Session:
         self._features.clear()
         self._stages.clear()
         return self.report
+
+    @property
+    def plan(self) -> Plan:
+        """The plan of each solver step, as it stands now."""
+        return self._plan
+
+    @property
+    def sigmas(self) -> Sequence[float]:
+        """The run's noise levels, one more than there are steps."""
+        return self._sigmas
 
     @property
     def _adapts(self) -> bool:

@@ -4,8 +4,13 @@ from comfy_api.latest import ComfyExtension
 
 from .analysis import FRDiffReport
 from .patching import FRDiffModelPatcher
+from .routes import register
 from .sampling import FRDiffKSampler, FRDiffKSamplerAdvanced
 from .schedules import FRDiffSchedule
+
+
+# Once at import: the host collects routes before it starts to listen.
+register()
 
 
 class FRDiffExtension(ComfyExtension):

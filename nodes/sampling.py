@@ -13,7 +13,7 @@ from nodes import common_ksampler  # pyright: ignore[reportAttributeAccessIssue]
 from ..frdiff.report import RunReport
 from .host import attach, chosen
 from .inputs import CATEGORY, ReportType, schedule_input, speedup_input
-from .live import node_id, show
+from .live import StepMap
 
 SEED_MAX = 0xFFFFFFFFFFFFFFFF
 
@@ -55,13 +55,18 @@ def _sample(
 ) -> io.NodeOutput:
     """Run the host's own sampling function with the engine attached."""
     reports: list[RunReport] = []
+    step_map = StepMap(node)
+
+    def tell(report: RunReport) -> None:
+        reports.append(report)
+        step_map.end(report)
+
     chosen_schedule = chosen(speedup, schedule)
     started = time.perf_counter()
-    (latent,) = common_ksampler(attach(model, chosen_schedule, reports.append), *args, **kwargs)
+    (latent,) = common_ksampler(attach(model, chosen_schedule, tell, step_map.observe), *args, **kwargs)
     if not reports:
         reason = "The dial is at 1.0, which is off." if chosen_schedule is None else "There was nothing to sample."
-        reports.append(RunReport("off", steps, time.perf_counter() - started, reasons=[reason]))
-    show(reports[-1].line(), node_id(node))
+        tell(RunReport("off", steps, time.perf_counter() - started, finished=True, reasons=[reason]))
     return io.NodeOutput(latent, reports[-1])
 
 
@@ -86,7 +91,7 @@ class FRDiffKSampler(io.ComfyNode):
                 schedule_input(),
             ],
             outputs=_outputs(),
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
         )
 
     @classmethod
@@ -125,7 +130,7 @@ class FRDiffKSamplerAdvanced(io.ComfyNode):
                 schedule_input(),
             ],
             outputs=_outputs(),
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
         )  # fmt: skip
 
     @classmethod
