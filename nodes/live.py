@@ -114,7 +114,7 @@ class StepMap:
         self._report, self._plan, self._cells = None, None, {}
 
     def _begin(self, report: RunReport) -> None:
-        self._report, self._plan, self._cells, self._seen, self._sent = report, None, {}, 0, 0.0
+        self._report, self._plan, self._cells, self._seen, self._sent = report, None, {}, 0, float("-inf")
         self._started = time.time()
 
     def _new_cells(self, report: RunReport) -> dict[int, dict[str, Any]]:

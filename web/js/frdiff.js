@@ -39,6 +39,7 @@ app.registerExtension({
 
 function add(node) {
   const map = new StepMap()
+  map.onwheel = (event) => app.canvas.canvas.dispatchEvent(event)
   const widget = node.addDOMWidget("frdiff_steps", "FRDIFF_STEPS", map.element, {
     serialize: false,
     hideOnZoom: false,

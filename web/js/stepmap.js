@@ -2,14 +2,16 @@
 import { say } from "./words.js"
 import { STYLE } from "./style.js"
 
-const CELLS_PER_ROW = 30
+const CELLS_PER_ROW = 25
 const CELLS_AT_MOST = 240
 const ROW_HEIGHT = 15
-const WORDS_HEIGHT = 52
+const WORDS_HEIGHT = 56
 const FILLED = { full: 1, partial: 0.5, skip: 0 }
 const MOVES = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: CELLS_PER_ROW, ArrowUp: -CELLS_PER_ROW }
 
 export class StepMap {
+  /** What to do with a wheel event over the map. */
+  onwheel = null
   #plan = []
   #run = null
   #groups = []
@@ -20,9 +22,8 @@ export class StepMap {
     this.element = document.createElement("div")
     const root = this.element.attachShadow({ mode: "open" })
     root.innerHTML = `<style>${STYLE}</style>
-      <div class="summary"></div>
       <div class="cells" role="listbox" tabindex="0"></div>
-      <div class="detail"></div>
+      <div class="words"><div class="summary"></div><div class="detail"></div></div>
       <div class="spoken" role="status"></div>`
     const at = (name) => root.querySelector(`.${name}`)
     this.#parts = { summary: at("summary"), cells: at("cells"), detail: at("detail"), spoken: at("spoken") }
@@ -53,7 +54,6 @@ export class StepMap {
 
   #say(text) {
     this.#parts.summary.textContent = text
-    this.#parts.summary.title = text
     this.#showDetail()
   }
 
@@ -88,6 +88,8 @@ export class StepMap {
   }
 
   #listen(box) {
+    // Zooming goes on over the map: the canvas hears nothing of events on widgets.
+    this.element.addEventListener("wheel", (event) => this.#passOn(event), { passive: false })
     box.addEventListener("pointermove", (event) => this.#activate([...box.children].indexOf(event.target)))
     box.addEventListener("pointerleave", () => this.#activate(-1))
     box.addEventListener("blur", () => this.#activate(-1))
@@ -103,6 +105,12 @@ export class StepMap {
     })
   }
 
+  #passOn(event) {
+    event.preventDefault()
+    event.stopPropagation()
+    this.onwheel?.(new WheelEvent(event.type, event))
+  }
+
   #activate(index) {
     this.#active = index
     const box = this.#parts.cells
@@ -115,6 +123,7 @@ export class StepMap {
   #showDetail() {
     const group = this.#groups[this.#active]
     this.#parts.detail.textContent = group ? cellWords(group, this.#cells().length) : ""
+    this.#parts.summary.hidden = Boolean(group)
   }
 }
 

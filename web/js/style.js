@@ -7,19 +7,16 @@ export const STYLE = `
   color: var(--input-text, CanvasText);
   font: 11px/1.3 Inter, Arial, sans-serif;
 }
-.summary, .detail {
-  height: 15px;
+.words {
+  height: 29px;
   overflow: hidden;
-  text-overflow: ellipsis;
-  white-space: nowrap;
 }
-.detail { opacity: 0.85; }
 .cells {
   display: grid;
   grid-template-columns: repeat(var(--columns, 20), minmax(0, 1fr));
   grid-auto-rows: 13px;
   gap: 2px;
-  margin: 2px 0;
+  margin: 0 0 3px;
   padding: 1px;
   border-radius: 3px;
 }
