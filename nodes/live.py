@@ -37,11 +37,12 @@ def prompt_server() -> Any:
     return getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
 
 
-def show(text: str, unique_id: str | None) -> None:
-    """Write a line on a node, where ComfyUI runs as a server."""
+def show_outputs(node: Any, output: dict[str, Any]) -> None:
+    """Show pictures and text on a node that is still being executed."""
     server = prompt_server()
-    if server is not None and unique_id is not None:
-        server.send_progress_text(text, unique_id)
+    if server is not None and server.client_id is not None:
+        place = {"node": node_id(node), "display_node": node_id(node), "prompt_id": server.last_prompt_id}
+        server.send_sync("executed", {**place, "output": output}, server.client_id)
 
 
 class Runs:
