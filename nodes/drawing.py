@@ -76,7 +76,9 @@ def speed_error_plot(points: Sequence[Point]) -> Image.Image:
     for point in points:
         at = left + (right - left) * point.speedup / fastest, bottom - (bottom - top) * point.error * 100 / most
         _mark(draw, at, *MARKS[point.series])
-        draw.text((at[0] + 9, at[1]), point.label, INK, _font(11), anchor="lm")
+        # On the two sides, because a run and the plain one that takes as long are often close.
+        beside, anchor = (-9, "rm") if point.series == "fewer steps" else (9, "lm")
+        draw.text((at[0] + beside, at[1]), point.label, INK, _font(11), anchor=anchor)
     for i, (series, mark) in enumerate(MARKS.items()):
         _mark(draw, (left + 10 + i * 130, SPEED_PLOT[1] - 14), *mark)
         draw.text((left + 22 + i * 130, SPEED_PLOT[1] - 14), series, INK, _font(11), anchor="lm")
@@ -161,6 +163,6 @@ def _ticks(steps: int) -> range:
 
 
 def _nice(value: float) -> float:
-    """The smallest of 1, 2, 4, 5, 8, 10 times a power of ten that is not below a positive value."""
+    """The smallest of some round numbers times a power of ten that is not below a positive value."""
     power = 10.0 ** math.floor(math.log10(value))
-    return next(power * factor for factor in (1, 2, 4, 5, 8, 10) if power * factor >= value * 0.999999)
+    return next(power * factor for factor in (1, 1.2, 1.6, 2, 2.4, 3.2, 4, 6, 8, 10) if power * factor >= value * 0.999999)

@@ -50,7 +50,7 @@ function add(node) {
   })
   // Not in the saved workflow either: it holds no value.
   widget.serialize = false
-  maps.set(new WeakRef(node), { map, key: null, shown: null })
+  maps.set(new WeakRef(node), { map, key: null, shown: null, events: 0 })
 }
 
 /** Notice what has changed since the last look: widgets, links, the workflow that is open. */
@@ -68,10 +68,11 @@ function refresh(node, entry) {
   const key = JSON.stringify(settings)
   if (key !== entry.key) {
     const first = entry.key === null
+    const { events } = entry
     entry.key = key
     void plan(settings, key).then((answer) => {
-      // A newer request may have been sent meanwhile.
-      if (entry.key !== key) return
+      // A newer request may have been sent meanwhile, or a run has begun, which says more than a plan.
+      if (entry.key !== key || entry.events !== events) return
       entry.map.showPlan(answer, settings.example)
       if (first) restore(node, entry, answer)
       resize(node, entry)
@@ -89,6 +90,7 @@ function arrived(run) {
   const node = nodeOf(app, run)
   for (const [reference, entry] of maps) {
     if (node && reference.deref() === node) {
+      entry.events += 1
       entry.map.showRun(run)
       resize(node, entry)
     }
