@@ -19,6 +19,7 @@ from ..frdiff.solver import ADDS_NOISE
 KEY = "frdiff"
 
 TellReport = Callable[[RunReport], None]
+Observe = Callable[[Session], None]
 
 
 def chosen(speedup: float, schedule: Schedule | None) -> Schedule | None:
@@ -27,21 +28,22 @@ def chosen(speedup: float, schedule: Schedule | None) -> Schedule | None:
     return schedule if schedule is not None else (None if speedup == 1 else by_dial)
 
 
-def attach(model: Any, schedule: Schedule | None, tell: TellReport) -> Any:
+def attach(model: Any, schedule: Schedule | None, tell: TellReport, observe: Observe = lambda session: None) -> Any:
     """Return a clone of a MODEL whose sampling runs go through a Session; a previous attachment is replaced.
 
-    Without a schedule nothing is attached and everything is computed. `tell` receives the report when a run ends.
+    Without a schedule nothing is attached and everything is computed. `tell` receives the report when a run ends,
+    `observe` the session at each evaluation.
     """
     if not hasattr(model, "add_wrapper_with_key"):
         raise FRDiffError("The input `model` is not a diffusion model. Connect the MODEL output of a loader.")
     patched = model.clone()
     patched.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, KEY)
     if schedule is not None:
-        patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, _outer_sample(schedule, tell))
+        patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, _outer_sample(schedule, tell, observe))
     return patched
 
 
-def _outer_sample(schedule: Schedule, tell: TellReport) -> Callable[..., Any]:
+def _outer_sample(schedule: Schedule, tell: TellReport, observe: Observe) -> Callable[..., Any]:
     def outer_sample(
         executor: Any, noise: Any, latent_image: Any, sampler: Any, sigmas: Any, denoise_mask: Any = None,
         *args: Any, **kwargs: Any,
@@ -54,12 +56,15 @@ def _outer_sample(schedule: Schedule, tell: TellReport) -> Callable[..., Any]:
             region=denoise_mask,
             expects_noise=sampler_name(sampler) in ADDS_NOISE,
             free_memory=soft_empty_cache,
+            observe=observe,
         )
         # The guider's options are a copy made for this run, so what is added here ends with it.
         options = guider.model_options.setdefault("transformer_options", {})
         _add_run_wrappers(options.setdefault("wrappers", {}), session)
         try:
-            return executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kwargs)
+            result = executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kwargs)
+            session.report.finished = True
+            return result
         finally:
             tell(session.close())
 
