@@ -14,8 +14,8 @@ from .forecast import KRIGING, Forecaster, expected_deviation, log_noise_ratio
 from .keyframes import SegmentCost, best_keyframes
 from .schedule import Course, Plan, Schedule, StepKind, counted_speedup, plan_of
 
-# The exponents were chosen on both demo models (docs/findings.md).
-FORECAST_POWER = 4 / 3
+# Chosen on both demo models (docs/findings.md).
+FORECAST_POWER = 1.0
 NOISE_TOWARDS_DATA = 3.0
 SHORTEST_GAP_CAP = 8
 # Of all steps, computed in full at least: for forecasts, and for partial steps.
