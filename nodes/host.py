@@ -8,14 +8,19 @@ from typing import Any
 import torch
 from comfy.model_management import soft_empty_cache
 from comfy.patcher_extension import WrappersMP
+from comfy.sampler_helpers import prepare_mask
 
 from ..frdiff.errors import FRDiffError
-from ..frdiff.presets import for_speedup
+from ..frdiff.presets import EVERY_STEP, for_speedup
 from ..frdiff.report import RunReport
 from ..frdiff.schedule import Schedule
 from ..frdiff.session import Session
 
 KEY = "frdiff"
+# Where the host's EasyCache and LazyCache leave their state.
+OTHER_CACHES = "easycache"
+
+OTHER_CACHE = "EasyCache or LazyCache is on the same model, and skipping is left to it. Remove it to use FRDiff."
 
 TellReport = Callable[[RunReport], None]
 
@@ -46,10 +51,14 @@ def _outer_sample(schedule: Schedule, tell: TellReport) -> Callable[..., Any]:
         *args: Any, **kwargs: Any,
     ) -> Any:  # fmt: skip
         guider = executor.class_obj
-        flow_time = flow_time_of(guider.model_patcher)
-        session = Session(schedule, sigmas.tolist(), flow_time, region=denoise_mask, free_memory=soft_empty_cache)
         # The guider's options are a copy made for this run, so what is added here ends with it.
         options = guider.model_options.setdefault("transformer_options", {})
+        # Two caches that do not know of each other would repeat each other's repetitions.
+        followed = EVERY_STEP if OTHER_CACHES in options else schedule
+        flow_time, region = flow_time_of(guider.model_patcher), _region(denoise_mask, noise)
+        session = Session(followed, sigmas.tolist(), flow_time, region=region, free_memory=soft_empty_cache)
+        if followed is not schedule:
+            session.report.add_reason(OTHER_CACHE)
         _add_run_wrappers(options.setdefault("wrappers", {}), session)
         try:
             return executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kwargs)
@@ -57,6 +66,11 @@ def _outer_sample(schedule: Schedule, tell: TellReport) -> Callable[..., Any]:
             tell(session.close())
 
     return outer_sample
+
+
+def _region(mask: torch.Tensor | None, noise: torch.Tensor) -> torch.Tensor | None:
+    """The inpainting mask in the latent's shape; earlier hosts bring it into that shape only later."""
+    return mask if mask is None or mask.shape == noise.shape else prepare_mask(mask, noise.shape, noise.device)
 
 
 def flow_time_of(model: Any) -> Callable[[float], float]:
