@@ -18,7 +18,7 @@ from .guard import Guard
 from .report import RunReport, StepRecord
 from .schedule import Course, Plan, Schedule, StepKind, StepPlan, counts, longest_gap
 from .solver import SolverWatch
-from .stages import Stage, StageCall, find_stages, partial_cost, swapped
+from .stages import Forward, Stage, StageCall, find_stages, partial_cost, swapped
 
 # Sigmas come back from the sampler with rounding errors of single precision.
 SIGMA_TOLERANCE = 1e-4
@@ -73,6 +73,7 @@ class Session:
         self._out_of_memory = False
         self._features = Features(schedule.budget_mb * 1e6, schedule.forecaster.history)
         self._stages: dict[int, tuple[Stage, ...]] = {}
+        self._traced: set[int] = set()
         self._ordinals: dict[Hashable, int] = {}
         self._clock = Clock()
         # The host may answer the conditions of a step from several threads, each with its own network.
@@ -107,20 +108,25 @@ class Session:
         if self._adapts:
             self._watch.answered(denoised)
 
-    def call(self, key: Hashable, network: torch.nn.Module, run: Callable[[], Any]) -> Any:
+    def call(
+        self, key: Hashable, network: torch.nn.Module, run: Callable[[], Any], compiled: torch.nn.Module | None = None
+    ) -> Any:
         """Answer one network call of the evaluation that was begun.
 
         `key` identifies the condition; `run()` calls `network` once, through whatever the host puts around
         it. The network is answered for in full, in part or not at all; the result is what `run()` returns.
+        `compiled` is the module that stands for the network where torch compiled it as a whole.
         """
         if self._record is None:
             raise RuntimeError("begin_evaluation comes before the first call.")
+        if compiled is not None:
+            self._traced.add(id(network))
         with self._lock:
             ordinal = self._ordinals.get((key, id(network)), 0)
             self._ordinals[key, id(network)] = ordinal + 1
         key = (key, id(network), ordinal)
         try:
-            result = self._attempt(key, network, run)
+            result = self._attempt(key, network, network if compiled is None else compiled, run)
         except torch.cuda.OutOfMemoryError:
             if self._out_of_memory:
                 raise
@@ -128,18 +134,19 @@ class Session:
         if result is None:
             # Not in the handler, whose traceback holds the tensors of the failed call.
             self._forget_all()
-            result = self._attempt(key, network, run)
+            result = self._attempt(key, network, network if compiled is None else compiled, run)
         if self._adapts and isinstance(result, torch.Tensor):
             with self._lock:
                 self._watch.called(result)
         return result
 
-    def _attempt(self, key: Hashable, network: torch.nn.Module, run: Callable[[], Any]) -> Any:
+    def _attempt(self, key: Hashable, network: torch.nn.Module, entry: torch.nn.Module, run: Callable[[], Any]) -> Any:
         assert self._record is not None
         with self._lock:
             stream = self._features.get(key)
             step = self._decide(stream, network)
-        with self._clock.measure(self._record), swapped({network: self._answer(step, key, stream, network)}):
+        answer = self._answer(step, key, stream, network, entry.forward)
+        with self._clock.measure(self._record), swapped({entry: answer}):
             return run()
 
     def _forget_all(self) -> None:
@@ -240,13 +247,14 @@ class Session:
     def _stages_of(self, network: torch.nn.Module) -> tuple[Stage, ...]:
         if id(network) not in self._stages:
             self._stages[id(network)] = find_stages(network, self._families)
+            if any("_orig_mod" in stage.path for stage in self._stages[id(network)]):
+                self._traced.add(id(network))
         return self._stages[id(network)]
 
     def _answer(
-        self, step: StepPlan, key: Hashable, stream: Stream | None, network: torch.nn.Module
-    ) -> Callable[..., Any]:
+        self, step: StepPlan, key: Hashable, stream: Stream | None, network: torch.nn.Module, forward: Forward
+    ) -> Forward:
         """The network's `forward` for this call."""
-        forward = network.forward
 
         def answered(*args: Any, **kwargs: Any) -> Any:
             if step.kind is StepKind.FULL or stream is None:
@@ -260,7 +268,7 @@ class Session:
     def _full(self, step: StepPlan, key: Hashable, network: torch.nn.Module, compute: Callable[[], Any]) -> Any:
         stream = self._features.start(key)
         stages = self._stages_of(network) if step.keeps_stages and not self._out_of_memory else ()
-        with swapped(StageCall(stages, stream, self._features).remembering()):
+        with swapped(StageCall(stages, stream, self._features).remembering(), id(network) in self._traced):
             output = self._computed(compute)
         if self._guard and stream.outputs:
             self._test_forecast(stream, output)
@@ -268,7 +276,9 @@ class Session:
         return output
 
     def _partial(self, step: StepPlan, stream: Stream, network: torch.nn.Module, compute: Callable[[], Any]) -> Any:
-        with swapped(StageCall(self._stages_of(network), stream, self._features).reusing()):
+        with swapped(
+            StageCall(self._stages_of(network), stream, self._features).reusing(), id(network) in self._traced
+        ):
             output = self._computed(compute)
         return output if step.mix == 1 else combine((step.mix, 1 - step.mix), (output, self._forecast(stream)))
 

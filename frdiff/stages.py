@@ -103,12 +103,16 @@ class StageCall:
 
 
 @contextmanager
-def swapped(forwards: Mapping[torch.nn.Module, Forward]) -> Iterator[None]:
-    """Replace the modules' `forward` inside the block, and leave every module exactly as it was."""
+def swapped(forwards: Mapping[torch.nn.Module, Forward], traced: bool = False) -> Iterator[None]:
+    """Replace the modules' `forward` inside the block, and leave every module exactly as it was.
+
+    `traced` says that the modules are compiled: then the new forwards are kept out of the compiled graphs.
+    """
     before = [(module, module.__dict__.get("forward", _ABSENT)) for module in forwards]
     try:
         for module, forward in forwards.items():
-            module.__dict__["forward"] = forward
+            # Our state differs at each call, and torch would compile again for each.
+            module.__dict__["forward"] = torch.compiler.disable(forward, recursive=False) if traced else forward
         yield
     finally:
         for module, forward in before:

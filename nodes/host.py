@@ -109,14 +109,17 @@ def _add_run_wrappers(wrappers: dict[str, dict[str, list[Any]]], session: Sessio
             session.begin_evaluation(float(t.max()))
         model = executor.class_obj
         options = {} if transformer_options is None else transformer_options
-        network = getattr(model.diffusion_model, "_orig_mod", model.diffusion_model)
+        entered = model.diffusion_model
+        network = getattr(entered, "_orig_mod", entered)
 
         def run() -> Any:
             # Networks take residuals out of the lists, and a call that ran out of memory is made again.
             lists = control and {name: list(residuals) for name, residuals in control.items()}
             return executor(x, t, c_concat, c_crossattn, lists, options, **kwargs)
 
-        return session.call(stream_key(x, options, control, model), network, run)
+        return session.call(
+            stream_key(x, options, control, model), network, run, entered if entered is not network else None
+        )
 
     wrappers.setdefault(WrappersMP.PREDICT_NOISE, {})[KEY] = [predict_noise]
     innermost = wrappers.setdefault(WrappersMP.APPLY_MODEL, {})
