@@ -38,6 +38,8 @@ OVER_BUDGET = "The cache budget was too small for all stages; the rest was compu
 OWN_LEVELS = "Steps were computed in full: the sampler chooses noise levels of its own, which no plan can know."
 UPWARD = "Every step was computed in full: the noise levels do not go down from step to step."
 SPLIT = "The sampler uses the unconditional output by itself (CFG++): with a cfg above 2, fewer steps serve better."
+NOTHING_TO_SKIP = "The schedule has nothing to skip in a run of {} steps."
+SLOWER = "Reused steps took as long as full ones: nothing was gained by them."
 FREED = "Memory ran out: what was remembered was freed, and partial steps were computed in full from there on."
 GUARDED = "{} planned skips were computed in full: the forecast before them was far from the truth."
 
@@ -173,6 +175,10 @@ class Session:
             self.report.add_reason(OVER_BUDGET)
         if self._guard and self._guard.computed:
             self.report.add_reason(GUARDED.format(self._guard.computed))
+        if not self.report.reasons and all(step.kind is StepKind.FULL for step in self._plan):
+            self.report.add_reason(NOTHING_TO_SKIP.format(self.report.steps))
+        if self.report.reuse_is_slower:
+            self.report.add_reason(SLOWER)
         self._features.clear()
         self._stages.clear()
         return self.report
