@@ -22,11 +22,15 @@ def subject(host, request):
 
 def fewer(subject, report, **settings):
     """The plain run that costs at least as much as a run did."""
-    return subject.sample(**{**settings, "steps": -(-sum(r.calls for r in report.records) * STEPS // len(report.records))})
+    return subject.sample(
+        **{**settings, "steps": -(-sum(r.calls for r in report.records) * STEPS // len(report.records))}
+    )
 
 
 def test_01_no_forward_of_any_model_is_copied():
-    text = "\n".join(path.read_text(encoding="ascii") for path in (*ROOT.glob("frdiff/**/*.py"), *ROOT.glob("nodes/*.py")))
+    text = "\n".join(
+        path.read_text(encoding="ascii") for path in (*ROOT.glob("frdiff/**/*.py"), *ROOT.glob("nodes/*.py"))
+    )
     imported = {
         name
         for node_ in ast.walk(ast.parse(text.replace("from __future__ import annotations\n", "")))
@@ -104,7 +108,10 @@ def test_07_a_compiled_model_gives_the_same(subject, host):
 
 def fingerprint(subject):
     """All that a run could leave in a model: attributes, weights, options, hooks."""
-    parts = [sorted(subject.model.model_options["transformer_options"]), sorted(subject.model.wrappers.get("outer_sample", {}))]
+    parts = [
+        sorted(subject.model.model_options["transformer_options"]),
+        sorted(subject.model.wrappers.get("outer_sample", {})),
+    ]
     for name, module in subject.network.named_modules():
         hooks = [len(value) for key, value in module.__dict__.items() if key.endswith("_hooks")]
         parts += [name, sorted(module.__dict__), hooks]
