@@ -22,7 +22,7 @@ CORRELATION_LENGTH = 4.0
 EDGE = 5e-3
 CHEBYSHEV_RIDGE = 0.1
 # Keeps the equations solvable where two keyframes are very close.
-NUGGET = 1e-6
+NUGGET = 1e-10
 
 Weights = Callable[[float, Sequence[float]], Sequence[float]]
 
