@@ -9,7 +9,6 @@ from .sampling import FRDiffKSampler, FRDiffKSamplerAdvanced
 from .schedules import FRDiffSchedule
 from .sweep import FRDiffSweep
 
-
 # Once at import: the host collects routes before it starts to listen.
 register()
 

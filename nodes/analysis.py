@@ -85,7 +85,8 @@ class FRDiffCompare(io.ComfyNode):
             raise FRDiffError("There is nothing to compare: connect two images or two latents.")
         figures = (psnr(*images), ssim(*images)) if images else (UNKNOWN, UNKNOWN)
         error = latent_error(*latents) if latents else UNKNOWN
-        shown = difference(*(images or _as_pictures(latents)), amplify)
+        a, b = images or _as_pictures(latents)
+        shown = difference(a, b, amplify)
         text = _in_words(*figures, error)
         return io.NodeOutput(*figures, error, shown, text, ui={"text": [text]})
 

@@ -165,4 +165,5 @@ def _ticks(steps: int) -> range:
 def _nice(value: float) -> float:
     """The smallest of some round numbers times a power of ten that is not below a positive value."""
     power = 10.0 ** math.floor(math.log10(value))
-    return next(power * factor for factor in (1, 1.2, 1.6, 2, 2.4, 3.2, 4, 6, 8, 10) if power * factor >= value * 0.999999)
+    factors = (1, 1.2, 1.6, 2, 2.4, 3.2, 4, 6, 8, 10)
+    return next(power * factor for factor in factors if power * factor >= value * 0.999999)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 import torch
+from comfy.model_management import soft_empty_cache
 from comfy.patcher_extension import WrappersMP
 
 from ..frdiff.errors import FRDiffError
@@ -13,6 +14,7 @@ from ..frdiff.presets import for_speedup
 from ..frdiff.report import RunReport
 from ..frdiff.schedule import Schedule
 from ..frdiff.session import Session
+from ..frdiff.solver import ADDS_NOISE
 
 KEY = "frdiff"
 
@@ -26,7 +28,7 @@ def chosen(speedup: float, schedule: Schedule | None) -> Schedule | None:
     return schedule if schedule is not None else (None if speedup == 1 else by_dial)
 
 
-def attach(model: Any, schedule: Schedule | None, tell: TellReport, observe: Observe | None = None) -> Any:
+def attach(model: Any, schedule: Schedule | None, tell: TellReport, observe: Observe = lambda session: None) -> Any:
     """Return a clone of a MODEL whose sampling runs go through a Session; a previous attachment is replaced.
 
     Without a schedule nothing is attached and everything is computed. `tell` receives the report when a run ends,
@@ -41,14 +43,20 @@ def attach(model: Any, schedule: Schedule | None, tell: TellReport, observe: Obs
     return patched
 
 
-def _outer_sample(schedule: Schedule, tell: TellReport, observe: Observe | None) -> Callable[..., Any]:
+def _outer_sample(schedule: Schedule, tell: TellReport, observe: Observe) -> Callable[..., Any]:
     def outer_sample(
         executor: Any, noise: Any, latent_image: Any, sampler: Any, sigmas: Any, denoise_mask: Any = None,
         *args: Any, **kwargs: Any,
     ) -> Any:  # fmt: skip
         guider = executor.class_obj
         session = Session(
-            schedule, sigmas.tolist(), flow_time_of(guider.model_patcher), region=denoise_mask, observe=observe
+            schedule,
+            sigmas.tolist(),
+            flow_time_of(guider.model_patcher),
+            region=denoise_mask,
+            expects_noise=sampler_name(sampler) in ADDS_NOISE,
+            free_memory=soft_empty_cache,
+            observe=observe,
         )
         # The guider's options are a copy made for this run, so what is added here ends with it.
         options = guider.model_options.setdefault("transformer_options", {})
@@ -61,6 +69,11 @@ def _outer_sample(schedule: Schedule, tell: TellReport, observe: Observe | None)
             tell(session.close())
 
     return outer_sample
+
+
+def sampler_name(sampler: Any) -> str:
+    """The host's name of a sampler object, as far as its function tells."""
+    return getattr(getattr(sampler, "sampler_function", None), "__name__", "").removeprefix("sample_")
 
 
 def flow_time_of(model: Any) -> Callable[[float], float]:
@@ -90,14 +103,23 @@ def _add_run_wrappers(wrappers: dict[str, dict[str, list[Any]]], session: Sessio
         session.end_evaluation(denoised)
         return denoised
 
-    def apply_model(executor: Any, x: torch.Tensor, t: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+    def apply_model(
+        executor: Any, x: torch.Tensor, t: torch.Tensor, c_concat: Any = None, c_crossattn: Any = None,
+        control: Any = None, transformer_options: Any = None, **kwargs: Any,
+    ) -> Any:  # fmt: skip
         if not evaluations_seen:
             # A guider of another pack calls the model itself.
             session.begin_evaluation(float(t.max()))
-        options = kwargs.get("transformer_options") or (args[3] if len(args) > 3 else {})
-        network = executor.class_obj.diffusion_model
-        network = getattr(network, "_orig_mod", network)
-        return session.call(stream_key(x, options), network, lambda: executor(x, t, *args, **kwargs))
+        model = executor.class_obj
+        options = {} if transformer_options is None else transformer_options
+        network = getattr(model.diffusion_model, "_orig_mod", model.diffusion_model)
+
+        def run() -> Any:
+            # Networks take residuals out of the lists, and a call that ran out of memory is made again.
+            lists = control and {name: list(residuals) for name, residuals in control.items()}
+            return executor(x, t, c_concat, c_crossattn, lists, options, **kwargs)
+
+        return session.call(stream_key(x, options, control, model), network, run)
 
     wrappers.setdefault(WrappersMP.PREDICT_NOISE, {})[KEY] = [predict_noise]
     innermost = wrappers.setdefault(WrappersMP.APPLY_MODEL, {})
@@ -106,8 +128,8 @@ def _add_run_wrappers(wrappers: dict[str, dict[str, list[Any]]], session: Sessio
     innermost[KEY] = [apply_model]
 
 
-def stream_key(x: torch.Tensor, options: dict[str, Any]) -> Hashable:
-    """What makes two calls comparable: conditions, shape, context window and attention patches."""
+def stream_key(x: torch.Tensor, options: dict[str, Any], control: Any, model: Any) -> Hashable:
+    """What makes two calls comparable: conditions, shape, window, attention patches, hooks and control."""
     window = options.get("context_window")
     patches = options.get("patches_replace", {})
     return (
@@ -116,4 +138,13 @@ def stream_key(x: torch.Tensor, options: dict[str, Any]) -> Hashable:
         tuple(x.shape),
         tuple(window.index_list) if window is not None else None,
         tuple(sorted(f"{name} {place}" for name, places in patches.items() for place in places)),
+        _hook_strengths(model),
+        # A ControlNet outside its range gives nothing, and the network another output.
+        tuple(sorted(name for name, values in (control or {}).items() if any(v is not None for v in values))),
     )
+
+
+def _hook_strengths(model: Any) -> Hashable:
+    """The weights' state: which hooks are in them, and how strongly at this step."""
+    hooks = getattr(model.current_patcher, "current_hooks", None)
+    return tuple((hook, hook.strength) for hook in hooks.hooks) if hooks is not None else ()

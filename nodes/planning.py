@@ -14,23 +14,14 @@ from nodes import NODE_CLASS_MAPPINGS  # pyright: ignore[reportAttributeAccessIs
 
 from ..frdiff.cells import Cell, planned_cells
 from ..frdiff.errors import FRDiffError
-from ..frdiff.presets import PAPER_PARTIAL_COST
 from ..frdiff.schedule import Course, Schedule, StepKind, counted_speedup
+from ..frdiff.solver import ADDS_NOISE
+from ..frdiff.stages import COST_WITHIN_BLOCKS
 from .host import chosen, flow_time_of
 
 # Nodes that make a schedule from their widgets alone.
 SCHEDULE_NODES = ("FRDiffSchedule", "FRDiffScheduleLoader")
 MAX_STEPS = 10000
-
-# The samplers of the host that add fresh noise; the run itself finds out, a plan has only the name.
-ADDS_NOISE = frozenset(
-    """
-    euler_ancestral euler_ancestral_cfg_pp dpm_2_ancestral dpmpp_2s_ancestral dpmpp_2s_ancestral_cfg_pp
-    dpmpp_sde dpmpp_sde_gpu dpmpp_2m_sde dpmpp_2m_sde_gpu dpmpp_2m_sde_heun dpmpp_2m_sde_heun_gpu dpmpp_3m_sde
-    dpmpp_3m_sde_gpu ddpm lcm res_multistep_ancestral res_multistep_ancestral_cfg_pp er_sde seeds_2 seeds_3
-    sa_solver sa_solver_pece
-    """.split()
-)
 
 
 @dataclass(frozen=True)
@@ -92,14 +83,14 @@ def plan(settings: Settings) -> dict[str, Any]:
     sigmas = run_sigmas(model, settings)
     flow_time = flow_time_of(model)
     course = Course(
-        tuple(flow_time(sigma) for sigma in sigmas), settings.sampler_name in ADDS_NOISE, PAPER_PARTIAL_COST
+        tuple(flow_time(sigma) for sigma in sigmas), settings.sampler_name in ADDS_NOISE, COST_WITHIN_BLOCKS
     )
     steps = (schedule or Schedule("off")).plan(course)
     cells = planned_cells(sigmas, steps)
     return {
         "cells": cells_data(cells),
         "counts": {kind.value: sum(cell.kind == kind.value for cell in cells) for kind in StepKind},
-        "speedup": counted_speedup(steps, PAPER_PARTIAL_COST) if steps else None,
+        "speedup": counted_speedup(steps, COST_WITHIN_BLOCKS) if steps else None,
         "off": schedule is None,
     }
 

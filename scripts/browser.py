@@ -32,7 +32,7 @@ def find_browser() -> str | None:
 def browser() -> Iterator[Any]:
     """A headless Chromium; raises NoBrowser with a sentence when none can be started."""
     try:
-        from playwright.sync_api import Error, sync_playwright
+        from playwright.sync_api import Error, sync_playwright  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise NoBrowser("Playwright is not installed. Run python scripts/test.py -m browser.") from None
     with sync_playwright() as playwright:

@@ -148,7 +148,8 @@ def test_hover_and_keys_show_a_step(page, renderer):
     wait_for_summary(page, "planned")
     detail = f"(id) => {MAP.format(id='id')}.shadowRoot.querySelector('.detail').textContent"
     box = page.run(
-        f"(id) => {MAP.format(id='id')}.shadowRoot.querySelector('.cells').children[3].getBoundingClientRect().toJSON()",
+        f"(id) => {MAP.format(id='id')}.shadowRoot.querySelector('.cells')"
+        ".children[3].getBoundingClientRect().toJSON()",
         SAMPLER,
     )
     page.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)

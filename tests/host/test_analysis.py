@@ -51,7 +51,11 @@ def test_equal_is_equal(host, pictures):
 
 @pytest.mark.parametrize(
     "inputs",
-    [{}, {"image_a": torch.zeros(1, 8, 8, 3)}, {"image_a": torch.zeros(1, 8, 8, 3), "image_b": torch.zeros(1, 8, 9, 3)}],
+    [
+        {},
+        {"image_a": torch.zeros(1, 8, 8, 3)},
+        {"image_a": torch.zeros(1, 8, 8, 3), "image_b": torch.zeros(1, 8, 9, 3)},
+    ],
 )
 def test_what_cannot_be_compared_is_said(host, inputs):
     with pytest.raises(ValueError, match=r"\.$"):

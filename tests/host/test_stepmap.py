@@ -20,7 +20,11 @@ def live(pack):
 def sent(live, monkeypatch):
     """What a server would send to browsers."""
     messages = []
-    server = types.SimpleNamespace(client_id="tab", send_sync=lambda name, data, sid: messages.append((name, data, sid)))
+
+    def send_sync(name, data, sid):
+        messages.append((name, data, sid))
+
+    server = types.SimpleNamespace(client_id="tab", send_sync=send_sync)
     monkeypatch.setattr(live, "prompt_server", lambda: server)
     return messages
 
