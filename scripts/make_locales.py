@@ -64,7 +64,8 @@ def missing(nodes: dict[str, Any], language: str) -> list[str]:
     """The English texts that have no translation, and translations of texts that there are no more."""
     words = translations(language)
     wanted = dict.fromkeys([*texts(nodes), *texts(step_words())])
-    return [text for text in wanted if text not in words] + [f"not used: {text}" for text in words if text not in wanted]
+    unused = [f"not used: {text}" for text in words if text not in wanted]
+    return [text for text in wanted if text not in words] + unused
 
 
 def translations(language: str) -> dict[str, str]:

@@ -89,7 +89,8 @@ def test_a_sweep_shows_what_it_has_when_it_is_cancelled(page, shoot):
     page.load(workflow)
     sweep = page.run("() => app.graph.nodes.find((node) => node.type === 'FRDiffSweep').id")
     page.run("() => app.queuePrompt(0)")
-    page.wait("(id) => app.nodeOutputs[id]?.images?.length && app.nodeOutputs[id].text[0].includes('dial 1.5')", sweep, 60)
+    told = "(id) => app.nodeOutputs[id]?.images?.length && app.nodeOutputs[id].text[0].includes('dial 1.5')"
+    page.wait(told, sweep, 60)
     page.client.post("/interrupt", b"{}")
     page.wait("() => app.ui.lastQueueSize === 0", seconds=60)
     page.page.wait_for_timeout(1000)
