@@ -92,3 +92,20 @@ def test_a_workflow_names_what_it_needs(path, host):
             (model,) = node["properties"]["models"]
             assert model["name"] in node["widgets_values"] and model["url"].startswith("https://huggingface.co/")
             assert model["url"].endswith("/" + model["name"]) and model["directory"]
+
+
+def test_every_reason_is_explained(pack):
+    """Sentences that a report can give are in the troubleshooting, at least their telling part."""
+    import importlib
+
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="ascii")
+    quoted = [part.replace("...", "{}") for part in re.findall(r"^\| `([^`]+)`", page, re.M)]
+    patterns = [re.compile(".*".join(map(re.escape, part.split("{}")))) for part in quoted]
+    reasons = [
+        value
+        for name in ("session", "planner", "prior", "probing")
+        for key, value in vars(importlib.import_module(f"{pack.__name__}.frdiff.{name}")).items()
+        if key.isupper() and isinstance(value, str) and value.endswith(".") and " " in value
+    ]
+    assert len(reasons) >= 8
+    assert [reason for reason in reasons if not any(pattern.search(reason) for pattern in patterns)] == []
