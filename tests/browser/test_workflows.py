@@ -97,3 +97,22 @@ def test_a_sweep_shows_what_it_has_when_it_is_cancelled(page, shoot):
     shown = page.run("(id) => app.nodeOutputs[id]", sweep)
     assert len(shown["images"]) == 1 and "plain" in shown["text"][0]
     shoot(page, "cancelled")
+
+
+@pytest.mark.parametrize("renderer", ["canvas"], indirect=True)
+def test_the_help_page_shows_its_picture(page, shoot):
+    """The help of a node opens from the selected node, with the page and the picture of the pack."""
+    page.run(
+        "() => { app.graph.clear(); const node = LiteGraph.createNode('FRDiffReport'); node.pos = [400, 300];"
+        " app.graph.add(node) }"
+    )
+    page.look_at()
+    page.run("() => app.canvas.selectNode(app.graph.nodes[0])")
+    page.page.wait_for_timeout(500)
+    page.page.get_by_test_id("info-button").first.click()
+    page.page.get_by_text("Shows what a run did").first.wait_for(timeout=10000)
+    page.wait(
+        "() => [...document.images].some((image) => image.src.includes('FRDiffReport.png') && image.naturalWidth > 0)",
+        seconds=10,
+    )
+    shoot(page, "help")
