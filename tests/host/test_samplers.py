@@ -144,18 +144,16 @@ CONTRACT = {
     "noise": "partial steps, which let the new noise through",
     "plain": "skips steps and forecasts them",
     "cfg_pp": "skips steps and forecasts them; for a cfg up to 2 (measured at 1)",
-    "weak": "skips steps and forecasts them; fewer steps serve as well",
 }
+NO_BETTER = "; fewer steps serve as well on one of the models"
 
 
 def contract(sampler, noise):
     if sampler in OWN_LEVELS:
         return CONTRACT["levels"]
-    if noise:
-        return CONTRACT["noise"]
-    if any((model, sampler) in NO_BETTER_THAN_FEWER_STEPS for model in ("unet", "dit")):
-        return CONTRACT["weak"]
-    return CONTRACT["cfg_pp" if "cfg_pp" in sampler else "plain"]
+    kind = "noise" if noise else "cfg_pp" if "cfg_pp" in sampler else "plain"
+    weak = any((model, sampler) in NO_BETTER_THAN_FEWER_STEPS for model in ("unet", "dit"))
+    return CONTRACT[kind] + (NO_BETTER if weak else "")
 
 
 def document(rows):
