@@ -21,7 +21,10 @@ def test_opens_from_the_templates(page, path, shoot):
     page.page.get_by_placeholder("Search...").first.fill(path.stem)
     card = page.page.get_by_test_id(f"template-workflow-{path.stem}")
     card.first.wait_for(timeout=20000)
-    page.page.wait_for_timeout(500)
+    # The frontend loads pictures of cards late, and those that a search found not at all: ask for it as a card does.
+    thumbnail = "(name) => new Promise((done) => { const image = new Image(); image.onload = () => done(image.width);"
+    thumbnail += " image.onerror = () => done(0); image.src = `/api/workflow_templates/%s/${name}.jpg` })"
+    assert page.run(thumbnail % PACK, path.stem) > 0
     shoot(page, "templates")
     card.first.click()
     page.wait("(count) => app.graph.nodes.length === count", len(json.loads(path.read_text())["nodes"]))
