@@ -114,7 +114,7 @@ def schedule_path(folder: Path, name: str) -> Path:
     name = name.removesuffix(SUFFIX)
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_. +-]{0,99}", name) or ".." in name or name != name.strip(" ."):
         raise FRDiffError(
-            f"The schedule name {name[:100]!r} cannot be used. Use letters, digits, spaces and . _ + - only, no folders."
+            f"The schedule name {name[:100]!r} cannot be used. Use letters, digits, spaces and . _ + - only."
         )
     path = folder / (name + SUFFIX)
     if path.resolve().parent != folder.resolve():

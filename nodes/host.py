@@ -17,6 +17,8 @@ from ..frdiff.session import Session
 KEY = "frdiff"
 
 TellReport = Callable[[RunReport], None]
+# From the run's sigmas, how they become flow times, and the mask of where the sampler is free.
+MakeEngine = Callable[[list[float], Callable[[float], float], Any], Any]
 
 
 def chosen(speedup: float, schedule: Schedule | None) -> Schedule | None:
@@ -32,20 +34,31 @@ def attach(model: Any, schedule: Schedule | None, tell: TellReport) -> Any:
     """
     if not hasattr(model, "add_wrapper_with_key"):
         raise FRDiffError("The input `model` is not a diffusion model. Connect the MODEL output of a loader.")
+    if schedule is None:
+        return attach_engine(model, None, tell)
+
+    def session(sigmas: list[float], flow_time: Callable[[float], float], region: Any) -> Session:
+        return Session(schedule, sigmas, flow_time, region=region)
+
+    return attach_engine(model, session, tell)
+
+
+def attach_engine(model: Any, make: MakeEngine | None, tell: Callable[[Any], None]) -> Any:
+    """Like `attach`, with anything that has a Session's methods; `tell` receives what its `close` returns."""
     patched = model.clone()
     patched.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, KEY)
-    if schedule is not None:
-        patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, _outer_sample(schedule, tell))
+    if make is not None:
+        patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, _outer_sample(make, tell))
     return patched
 
 
-def _outer_sample(schedule: Schedule, tell: TellReport) -> Callable[..., Any]:
+def _outer_sample(make: MakeEngine, tell: Callable[[Any], None]) -> Callable[..., Any]:
     def outer_sample(
         executor: Any, noise: Any, latent_image: Any, sampler: Any, sigmas: Any, denoise_mask: Any = None,
         *args: Any, **kwargs: Any,
     ) -> Any:  # fmt: skip
         guider = executor.class_obj
-        session = Session(schedule, sigmas.tolist(), flow_time_of(guider.model_patcher), region=denoise_mask)
+        session = make(sigmas.tolist(), flow_time_of(guider.model_patcher), denoise_mask)
         # The guider's options are a copy made for this run, so what is added here ends with it.
         options = guider.model_options.setdefault("transformer_options", {})
         _add_run_wrappers(options.setdefault("wrappers", {}), session)
@@ -73,7 +86,7 @@ _ONE, _NONE = torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.flo
 _NOISE_ALONE, _DATA_ALONE = (_ONE, _NONE), (_NONE, _ONE)
 
 
-def _add_run_wrappers(wrappers: dict[str, dict[str, list[Any]]], session: Session) -> None:
+def _add_run_wrappers(wrappers: dict[str, dict[str, list[Any]]], session: Any) -> None:
     evaluations_seen = False
 
     def predict_noise(executor: Any, x: torch.Tensor, timestep: torch.Tensor, *args: Any, **kwargs: Any) -> Any:

@@ -165,7 +165,7 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path):
     assert schedule_path(tmp_path, "out.safetensors") == tmp_path / "out.safetensors"
 
 
-VALUES = (None, True, -1, 0, 1e308, float("nan"), float("inf"), 10**400, "", "x" * 5000, [], {}, [[]], "\u2028", "../..")
+VALUES = (None, True, -1, 0, 1e308, float("nan"), float("inf"), 10**400, "", "x" * 5000, [], {}, [[]], "..")
 
 
 def mutated(random_, data, header):
