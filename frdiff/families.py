@@ -1,8 +1,11 @@
-"""Which pieces of each network family can be remembered: a table, keyed by qualified class name."""
+"""Which pieces of each network family can be remembered: tables, keyed by qualified class name."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+
+import torch
 
 # Where a block's input is found in its call: position, and name when it is passed by keyword.
 Argument = tuple[int, str]
@@ -10,34 +13,137 @@ Argument = tuple[int, str]
 
 @dataclass(frozen=True)
 class Family:
-    """How one class of block is remembered.
+    """How one class of block is remembered; paths are relative to the block, `*` stands for one name.
 
-    With `child` the value that this child module returns is remembered, and the rest of the block stays
-    fresh. Without it the block's residual, output minus input, is: `inputs` pairs each output with the
-    input it adds to. `mutates` says that the block writes into its inputs. `plain` names an attribute
-    that must be false, for blocks whose variants call the child in another way.
+    `inputs` pairs each output with the input that it adds to: the residual, output minus input, is kept.
+    `mutates` says that the block writes into them. `base` names the child whose first argument is what the
+    residual adds to, where the block projects its input before. `after` names the child that makes one
+    more output, the first, of the result.
+
+    With `child` the value that this child returns is kept instead and the rest of the block stays fresh;
+    `idle` children work for it alone and rest with it. `branches` are the finer stages: children that
+    return a whole branch before its gate.
     """
 
     inputs: tuple[Argument, ...]
-    child: str = ""
     mutates: bool = False
-    plain: str = ""
+    base: str = ""
+    after: str = ""
+    child: str = ""
+    idle: tuple[str, ...] = ()
+    branches: tuple[str, ...] = ()
 
 
+X: tuple[Argument, ...] = ((0, "x"),)
+HIDDEN: tuple[Argument, ...] = ((0, "hidden_states"),)
+SELF_CROSS_FFN = ("self_attn", "cross_attn", "ffn")
+
+# The convolution before the time embedding (arXiv 2312.03517, figure 4), whatever the block's variant does
+# around it: sampling up or down before, scale and shift after, time as a dimension.
+UNET_RES_BLOCK = Family(X, child="in_layers.2", idle=("in_layers.0", "in_layers.1", "h_upd"))
+UNET_BRANCHES = tuple(f"transformer_blocks.*.{name}" for name in ("attn1", "attn2", "ff"))
+UNET_TIME_BRANCHES = tuple(f"time_stack.*.{name}" for name in ("attn1", "attn2", "ff"))
+UNET = "comfy.ldm.modules.diffusionmodules.openaimodel."
+
+# Blocks that are not here are computed at every step. Some on purpose: Cascade's TimestepBlock is the time
+# embedding, and ChromaRadiance's NeRF blocks are the final layer, whose weights the image tokens make.
 FAMILIES: dict[str, Family] = {
-    # The first convolution, before the time embedding (arXiv 2312.03517, figure 4).
-    "comfy.ldm.modules.diffusionmodules.openaimodel.ResBlock": Family(((0, "x"),), child="in_layers", plain="updown"),
+    UNET + "ResBlock": UNET_RES_BLOCK,
+    UNET + "VideoResBlock": UNET_RES_BLOCK,
     # The whole branch up to proj_out, without the residual.
-    "comfy.ldm.modules.attention.SpatialTransformer": Family(((0, "x"),)),
-    "comfy.ldm.flux.layers.DoubleStreamBlock": Family(((0, "img"), (1, "txt")), mutates=True),
-    "comfy.ldm.flux.layers.SingleStreamBlock": Family(((0, "x"),), mutates=True),
+    "comfy.ldm.modules.attention.SpatialTransformer": Family(X, branches=UNET_BRANCHES),
+    "comfy.ldm.modules.attention.SpatialVideoTransformer": Family(X, branches=UNET_BRANCHES + UNET_TIME_BRANCHES),
+    # Flux, Flux 2, Chroma, HunyuanVideo, HunyuanImage, Hunyuan3D 2.0: attention is a function, not a module.
+    "comfy.ldm.flux.layers.DoubleStreamBlock": Family(
+        ((0, "img"), (1, "txt")), mutates=True, branches=("img_mlp", "txt_mlp")
+    ),
+    "comfy.ldm.flux.layers.SingleStreamBlock": Family(X, mutates=True),
+    "comfy.ldm.hunyuan_video.model.TokenRefinerBlock": Family(X, branches=("mlp",)),
+    # SD3, AuraFlow and Qwen return the text first. SD3's last block returns None for it.
+    "comfy.ldm.modules.diffusionmodules.mmdit.JointBlock": Family(
+        ((0, "context"), (1, "x")), branches=("context_block.mlp", "x_block.mlp")
+    ),
+    "comfy.ldm.aura.mmdit.MMDiTBlock": Family(((0, "c"), (1, "x")), branches=("attn", "mlpC", "mlpX")),
+    "comfy.ldm.aura.mmdit.DiTBlock": Family(((0, "cx"),), branches=("attn", "mlp")),
+    "comfy.ldm.qwen_image.model.QwenImageTransformerBlock": Family(
+        ((1, "encoder_hidden_states"), (0, "hidden_states")), branches=("attn", "img_mlp", "txt_mlp")
+    ),
+    # Mochi's last block returns the text as it came.
+    "comfy.ldm.genmo.joint_model.asymm_models_joint.AsymmetricJointBlock": Family(
+        ((0, "x"), (2, "y")), branches=("attn", "mlp_x", "mlp_y")
+    ),
+    "comfy.ldm.hidream.model.HiDreamImageTransformerBlock": Family(
+        ((0, "image_tokens"), (2, "text_tokens")), branches=("attn1", "ff_i", "ff_t")
+    ),
+    "comfy.ldm.hidream.model.HiDreamImageSingleTransformerBlock": Family(
+        ((0, "image_tokens"),), branches=("attn1", "ff_i")
+    ),
+    # The second half adds to a projection of the input and a skip connection, which stays fresh.
+    "comfy.ldm.hydit.models.HunYuanDiTBlock": Family(X, base="norm1", branches=("attn1", "attn2", "mlp")),
+    "comfy.ldm.hunyuan3dv2_1.hunyuandit.HunYuanDiTBlock": Family(
+        HIDDEN, base="norm1", branches=("attn1", "attn2", "mlp", "moe")
+    ),
+    "comfy.ldm.audio.dit.TransformerBlock": Family(X, branches=("self_attn", "cross_attn", "ff")),
+    "comfy.ldm.pixart.pixartms.PixArtMSBlock": Family(X, branches=("attn", "cross_attn", "mlp")),
+    "comfy.ldm.lightricks.model.BasicTransformerBlock": Family(X, mutates=True, branches=("attn1", "attn2", "ff")),
+    # The batch is dimension 3.
+    "comfy.ldm.cosmos.blocks.GeneralDITTransformerBlock": Family(X, branches=("blocks.*.block",)),
+    "comfy.ldm.cosmos.predict2.Block": Family(((0, "x_B_T_H_W_D"),), branches=("self_attn", "cross_attn", "mlp")),
+    "comfy.ldm.lumina.model.JointTransformerBlock": Family(X, branches=("attention", "feed_forward")),
+    "comfy.ldm.omnigen.omnigen2.OmniGen2TransformerBlock": Family(HIDDEN, branches=("attn", "feed_forward")),
+    "comfy.ldm.ace.attention.LinearTransformerBlock": Family(HIDDEN, branches=("attn", "cross_attn", "ff")),
+    "comfy.ldm.wan.model.WanAttentionBlock": Family(X, branches=SELF_CROSS_FFN),
+    "comfy.ldm.wan.model.WanAttentionBlockAudio": Family(X, branches=SELF_CROSS_FFN),
+    # The first of its two outputs is a projection of the second.
+    "comfy.ldm.wan.model.VaceWanAttentionBlock": Family(
+        ((0, "c"),), base="norm1", after="after_proj", branches=SELF_CROSS_FFN
+    ),
+    "comfy.ldm.cascade.common.ResBlock": Family(X, branches=("channelwise",)),
+    "comfy.ldm.cascade.common.AttnBlock": Family(X, branches=("attention",)),
 }
 
+# Pieces of a network whose inputs do not depend on the timestep: computed once for each condition.
+CONSTANTS: dict[str, tuple[str, ...]] = {
+    "comfy.ldm.lumina.model.NextDiT": ("context_refiner.*",),
+    "comfy.ldm.omnigen.omnigen2.OmniGen2Transformer2DModel": ("context_refiner.*",),
+    "comfy.ldm.ace.model.ACEStepTransformer2DModel": ("lyric_encoder",),
+    "comfy.ldm.modules.diffusionmodules.mmdit.MMDiT": ("context_processor",),
+    "comfy.ldm.wan.model.WanModel": ("text_embedding", "img_emb"),
+}
 
-def family_of(block: object, families: dict[str, Family] | None = None) -> Family | None:
+# What the host's options may carry that changes a piece's attention, and that may follow the step.
+ATTENTION_OPTIONS = ("patches", "patches_replace", "optimized_attention_override")
+
+
+def class_name(cls: type) -> str:
+    """The key of a class in the tables: classes of different families share their short names."""
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def uncompiled(module: torch.nn.Module) -> torch.nn.Module:
+    """The module that torch.compile wrapped, or the module itself."""
+    return getattr(module, "_orig_mod", module)
+
+
+def family_of(block: torch.nn.Module, families: Mapping[str, Family] | None = None) -> Family | None:
     """The table's row for a block, or None when it is computed at every step."""
-    cls = type(block)
-    family = (FAMILIES if families is None else families).get(f"{cls.__module__}.{cls.__qualname__}")
-    if family is None or (family.plain and getattr(block, family.plain)):
-        return None
-    return family
+    return (FAMILIES if families is None else families).get(class_name(type(uncompiled(block))))
+
+
+def constants_of(network: torch.nn.Module) -> dict[str, torch.nn.Module]:
+    """The network's pieces that do not depend on the timestep, by path; subclasses share their parent's row."""
+    rows = (CONSTANTS.get(class_name(cls), ()) for cls in type(uncompiled(network)).__mro__)
+    return dict(matching(network, tuple(path for row in rows for path in row)))
+
+
+def matching(root: torch.nn.Module, paths: tuple[str, ...]) -> Iterator[tuple[str, torch.nn.Module]]:
+    """The modules below `root` that one of `paths` names, with their own paths."""
+    wanted = [path.split(".") for path in paths]
+    if wanted:
+        for path, module in root.named_modules():
+            if any(_fits(path.split("."), pattern) for pattern in wanted):
+                yield path, module
+
+
+def _fits(path: list[str], pattern: list[str]) -> bool:
+    return len(path) == len(pattern) and all(p in ("*", part) for part, p in zip(path, pattern, strict=True))

@@ -14,12 +14,16 @@ import torch
 SAME_TIME = 1e-6
 
 
+# Of each input: what must be the same for a remembered result to fit.
+Signature = tuple[tuple[torch.Size, torch.dtype, torch.device], ...]
+
+
 @dataclass(frozen=True)
 class StageFeature:
-    """A stage's remembered tensors (residuals or values), and the shapes of the inputs they belong to."""
+    """What is kept of a stage, tensors in tuples or lists, and the signature of the inputs it belongs to."""
 
-    shapes: tuple[torch.Size, ...]
-    tensors: tuple[torch.Tensor | None, ...]
+    signature: Signature
+    kept: Any
 
 
 @dataclass
@@ -33,7 +37,7 @@ class Stream:
 
 
 class Features:
-    """The streams of one run. Stages over `budget_bytes` are not kept; outputs always are."""
+    """The streams of one run. What is kept beside outputs stays within `budget_bytes`; outputs are always kept."""
 
     def __init__(self, budget_bytes: float, history: int) -> None:
         # The host may answer the conditions of a step from several threads.
@@ -41,7 +45,7 @@ class Features:
         self._streams: dict[Hashable, Stream] = {}
         self._budget_bytes = budget_bytes
         self._history = history
-        self._stage_bytes = 0
+        self._taken_bytes = 0
         self.peak_bytes = 0
         self.over_budget = False
 
@@ -53,7 +57,7 @@ class Features:
         """The stream of `key`, with its stages dropped to make room for those of a new keyframe."""
         with self._lock:
             stream = self._streams.setdefault(key, Stream(deque(maxlen=self._history), deque(maxlen=self._history)))
-            self._stage_bytes -= sum(_bytes(feature.tensors) for feature in stream.stages.values())
+            self._taken_bytes -= sum(size_of(feature.kept) for feature in stream.stages.values())
             stream.stages = {}
             return stream
 
@@ -70,28 +74,38 @@ class Features:
 
     def keep_stage(self, stream: Stream, name: Hashable, feature: StageFeature) -> None:
         """Remember a stage, unless the budget is spent."""
-        size = _bytes(feature.tensors)
-        with self._lock:
-            if self._stage_bytes + size > self._budget_bytes:
-                self.over_budget = True
-                return
+        if self.take(size_of(feature.kept)):
             stream.stages[name] = feature
-            self._stage_bytes += size
+
+    def take(self, size: int) -> bool:
+        """Whether there is room for so many bytes, which then are taken."""
+        with self._lock:
+            if self._taken_bytes + size > self._budget_bytes:
+                self.over_budget = True
+                return False
+            self._taken_bytes += size
+            return True
+
+    def give(self, size: int) -> None:
+        """Make room again."""
+        with self._lock:
+            self._taken_bytes -= size
 
     def clear(self) -> None:
         """Forget everything."""
         self._streams.clear()
-        self._stage_bytes = 0
+        self._taken_bytes = 0
 
     def _measure(self) -> None:
-        outputs = sum(_bytes(stream.outputs) for stream in self._streams.values())
-        self.peak_bytes = max(self.peak_bytes, outputs + self._stage_bytes)
+        outputs = sum(size_of(stream.outputs) for stream in self._streams.values())
+        self.peak_bytes = max(self.peak_bytes, outputs + self._taken_bytes)
 
 
-def _bytes(value: Any) -> int:
+def size_of(value: Any) -> int:
+    """Bytes of the tensors in a value: a tensor, or tuples and lists with tensors among other things."""
     if isinstance(value, torch.Tensor):
         return value.numel() * value.element_size()
-    return sum(_bytes(part) for part in value) if value is not None else 0
+    return sum(size_of(part) for part in value) if isinstance(value, (tuple, list, deque)) else 0
 
 
 def _copy(value: Any) -> Any:

@@ -1,12 +1,28 @@
-"""Forecasts of a network output: weights from flow times alone, applied to remembered outputs."""
+"""Forecasts of a network output: weights from flow times alone, applied to remembered outputs.
+
+The trajectory of outputs is taken as a random function of log noise-to-data ratio `u = log(t / (1 - t))` with
+Matern-3/2 correlation. Its best linear unbiased prediction (ordinary kriging) is the forecast, and the
+deviation that the same model expects is what a schedule weighs: one constant for both, `CORRELATION_LENGTH`.
+Close to a keyframe it is the straight line, far away it returns to the mean of what is remembered.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+
+# In units of u. Chosen by measurement among 0.5, 1, 2 and 4 (docs/findings.md).
+CORRELATION_LENGTH = 2.0
+# Flow times are kept this far from 0 and 1, where u has no value.
+EDGE = 5e-3
+CHEBYSHEV_RIDGE = 0.1
+# Keeps the equations solvable where two keyframes are very close.
+NUGGET = 1e-6
 
 Weights = Callable[[float, Sequence[float]], Sequence[float]]
 
@@ -51,9 +67,77 @@ def lagrange_weights(t: float, times: Sequence[float], order: int) -> list[float
     return weights
 
 
+def kriging_weights(t: float, times: Sequence[float]) -> list[float]:
+    """Weights of the best linear unbiased prediction at time `t` from outputs at distinct `times`."""
+    return _kriging(t, times)[0].tolist()
+
+
+def expected_deviation(t: float, times: Sequence[float]) -> float:
+    """The deviation that the kriging forecast at `t` from `times` expects of itself; far from all, above 1."""
+    weights, right, multiplier = _kriging(t, times)
+    return math.sqrt(max(1 - float(weights @ right) - multiplier, 0.0))
+
+
+def log_noise_ratio(t: float) -> float:
+    """`u = log(s)` with `s = t / (1 - t)` the ratio of noise to data at flow time `t`."""
+    clamped = min(max(t, EDGE), 1 - EDGE)
+    return math.log(clamped / (1 - clamped))
+
+
+def _kriging(t: float, times: Sequence[float]) -> tuple[np.ndarray, np.ndarray, float]:
+    """Ordinary kriging: weights, the correlations with the target, and the multiplier of the weights' sum of 1."""
+    u = np.array([log_noise_ratio(time) for time in times])
+    count = len(u)
+    equations = np.ones((count + 1, count + 1))
+    equations[:count, :count] = _matern(np.abs(u[:, None] - u[None])) + NUGGET * np.eye(count)
+    equations[count, count] = 0
+    right = np.append(_matern(np.abs(u - log_noise_ratio(t))), 1.0)
+    solution = np.linalg.solve(equations, right)
+    return solution[:count], right[:count], float(solution[count])
+
+
+def _matern(distance: np.ndarray) -> np.ndarray:
+    scaled = math.sqrt(3) * distance / CORRELATION_LENGTH
+    return (1 + scaled) * np.exp(-scaled)
+
+
+def mean_weights(t: float, times: Sequence[float]) -> list[float]:
+    """The mean of the two newest outputs: the average velocity of the last stretch."""
+    return [0.0] * (len(times) - 2) + [0.5, 0.5] if len(times) > 1 else [1.0]
+
+
+def damped_weights(t: float, times: Sequence[float]) -> list[float]:
+    """Half way between reuse and the straight line."""
+    return [(r + s) / 2 for r, s in zip(reuse_weights(t, times), linear_weights(t, times), strict=True)]
+
+
+def chebyshev_weights(t: float, times: Sequence[float]) -> list[float]:
+    """Ridge regression on Chebyshev polynomials of flow time, half blended with the straight line (Spectrum).
+
+    Order `min(4, K - 1)`, ridge 0.1, the constant term not penalised; flow time, from 0 to 1, is the whole range.
+    """
+    order = min(4, len(times) - 1)
+    features = np.polynomial.chebyshev.chebvander(2 * np.array(times) - 1, order)
+    penalty = CHEBYSHEV_RIDGE * np.diag([0.0] + [1.0] * order)
+    target = np.polynomial.chebyshev.chebvander(np.array([2 * t - 1]), order)[0]
+    fitted = target @ np.linalg.solve(features.T @ features + penalty, features.T)
+    return [(c + s) / 2 for c, s in zip(fitted.tolist(), linear_weights(t, times), strict=True)]
+
+
 REUSE = Forecaster("reuse", reuse_weights, history=1)
-LINEAR = Forecaster("linear", linear_weights, history=2)
-QUADRATIC = Forecaster("quadratic", quadratic_weights, history=3)
+KRIGING = Forecaster("kriging", kriging_weights, history=3)
+FORECASTERS = {
+    each.name: each
+    for each in (
+        REUSE,
+        Forecaster("mean", mean_weights, history=2),
+        Forecaster("damped linear", damped_weights, history=2),
+        Forecaster("linear", linear_weights, history=2),
+        Forecaster("quadratic", quadratic_weights, history=3),
+        Forecaster("chebyshev", chebyshev_weights, history=8),
+        KRIGING,
+    )
+}
 
 
 def combine(weights: Sequence[float], outputs: Sequence[Any]) -> Any:

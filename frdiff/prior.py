@@ -3,35 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
+
+import numpy as np
 
 from .errors import FRDiffError
-from .forecast import LINEAR, Forecaster
-from .keyframes import best_keyframes
+from .forecast import KRIGING, Forecaster, expected_deviation, log_noise_ratio
+from .keyframes import SegmentCost, best_keyframes
 from .schedule import Course, Plan, Schedule, StepKind, plan_of
 
-# Flow times are kept this far from 0 and 1, where log-SNR has no value.
-EDGE = 5e-3
-
-
-@dataclass(frozen=True)
-class CostModel:
-    """The expected error that one reused step leaves in the picture, from noise levels alone.
-
-    With log-SNR distances h1 to the newest keyframe and h2 to the one before it, a step from flow time t
-    to t' costs `|t - t'| * (h1 * h2) ** power * weight(t)`, with `weight(t) = (1 - t) ** towards_data`.
-    """
-
-    power: float
-    uses_two: bool
-    towards_data: float = 0.0
-    floor: float = 0.0
-
-
-# Chosen among a grid on both demo models at 12, 20, 28 and 50 steps (docs/findings.md).
-FORECAST_COST = CostModel(power=0.75, uses_two=True)
-PARTIAL_COST = CostModel(power=1.0, uses_two=False)
+# The exponents were chosen on both demo models (docs/findings.md).
+FORECAST_POWER = 4 / 3
+NOISE_TOWARDS_DATA = 3.0
+SHORTEST_GAP_CAP = 8
+# Of all steps, computed in full at least: for forecasts, and for partial steps.
+FEWEST = (1 / 12, 1 / 6)
+# Longer runs are planned on every so many of their steps.
+LARGEST_SEARCH = 200
 
 
 @dataclass(frozen=True)
@@ -42,7 +32,7 @@ class PriorSchedule(Schedule):
     the new noise through the network. Raises FRDiffError when `speedup` is below 1 or not a number.
     """
 
-    forecaster: Forecaster = LINEAR
+    forecaster: Forecaster = KRIGING
     guarded: bool = True
     adapts: bool = True
     speedup: float = 2.0
@@ -54,19 +44,25 @@ class PriorSchedule(Schedule):
 
     def plan(self, course: Course) -> Plan:
         """Full steps at the keyframes, and the cheaper kind that suits the sampler between them."""
-        partial = course.stochastic and course.partial_cost is not None
-        cheap = course.partial_cost if partial and course.partial_cost is not None else 0.0
-        keyframes = set(_keyframes(course.times, course.stochastic, self._budget(course.steps, cheap)))
-        between = StepKind.PARTIAL if partial else StepKind.SKIP
-        if course.stochastic and not partial:
+        if not course.stochastic:
+            return self._plan(course.steps, _keyframes(course.times, False, self._count(course.steps)), StepKind.SKIP)
+        if course.partial_cost is None:
             # Without partial steps the new noise would never reach the network.
-            keyframes = set(range(course.steps))
-        return plan_of([(StepKind.FULL if i in keyframes else between, 1.0) for i in range(course.steps)])
+            return self._plan(course.steps, range(course.steps), StepKind.FULL)
+        # No stage was remembered at the steps that have passed, so that the next one is a keyframe.
+        left = course.times[course.passed :]
+        count = max(self._count(course.steps, course.partial_cost) - course.passed, 1)
+        keyframes = [course.passed + step for step in _keyframes(left, True, count)]
+        return self._plan(course.steps, [*range(course.passed), *keyframes], StepKind.PARTIAL)
 
-    def _budget(self, steps: int, cheap: float) -> int:
-        """Full steps that bring the counted cost nearest to `steps / speedup`, when the others cost `cheap`."""
-        full = (steps / self.speedup - cheap * steps) / (1 - cheap)
-        return min(max(round(full), 1), steps)
+    def _plan(self, steps: int, keyframes: Iterable[int], between: StepKind) -> Plan:
+        full = set(keyframes)
+        return plan_of([(StepKind.FULL if step in full else between, 1.0) for step in range(steps)])
+
+    def _count(self, steps: int, partial_cost: float = 0.0) -> int:
+        """Full steps that bring the counted cost nearest to `steps / speedup`, when each other costs `partial_cost`."""
+        count = (steps / self.speedup - partial_cost * steps) / (1 - partial_cost)
+        return min(max(round(count), math.ceil(steps * FEWEST[partial_cost > 0]), 1), steps)
 
 
 @lru_cache(maxsize=64)
@@ -75,27 +71,45 @@ def _keyframes(times: tuple[float, ...], stochastic: bool, count: int) -> tuple[
     steps = len(times) - 1
     if steps < 1:
         return ()
-    model = PARTIAL_COST if stochastic else FORECAST_COST
-    fronts = best_keyframes(steps, _SegmentCost(times, model), longest_gap=max(8, 2 * math.ceil(steps / count)))
+    stride = math.ceil(steps / LARGEST_SEARCH)
+    if stride > 1:
+        return _spread(_keyframes(times[::stride], stochastic, max(count // stride, 1)), stride, steps, count)
+    cost = partial_cost_model(times) if stochastic else forecast_cost_model(times)
+    fronts = best_keyframes(steps, cost, longest_gap=max(SHORTEST_GAP_CAP, 2 * math.ceil(steps / count)))
     return next(front for front in fronts[count - 1 :] if front)
 
 
-class _SegmentCost:
-    """The cost model over the steps of one run."""
+def _spread(coarse: tuple[int, ...], stride: int, steps: int, count: int) -> tuple[int, ...]:
+    """`count` keyframes of a long run, as dense as `coarse` ones of every `stride`-th step."""
+    marks = [step * stride for step in coarse] + [steps]
+    places = np.interp(np.linspace(0, len(coarse), count, endpoint=False), np.arange(len(marks)), marks)
+    return tuple(sorted({int(place) for place in places}))
 
-    def __init__(self, times: tuple[float, ...], model: CostModel) -> None:
-        clamped = [min(max(t, EDGE), 1 - EDGE) for t in times]
-        self._log_snr = [math.log((1 - t) / t) for t in clamped]
-        self._weight = [
-            abs(t - after) * max(1 - t, 0.0) ** model.towards_data + model.floor
-            for t, after in zip(times, times[1:], strict=False)
-        ]
-        self._model = model
 
-    def __call__(self, before: int, last: int, following: int) -> float:
-        return sum(self._step(before, last, step) for step in range(last + 1, following))
+def forecast_cost_model(times: Sequence[float]) -> SegmentCost:
+    """What skipped steps between two keyframes are expected to do to the picture.
 
-    def _step(self, before: int, last: int, step: int) -> float:
-        h1 = self._log_snr[step] - self._log_snr[last]
-        h2 = self._log_snr[step] - self._log_snr[before] if self._model.uses_two and before != last else 1.0
-        return self._weight[step] * (h1 * h2) ** self._model.power
+    A step's error is the deviation that the forecast expects of itself, and it moves the latent by that much
+    times the step's length in flow time.
+    """
+    lengths = [abs(t - after) for t, after in zip(times, times[1:], strict=False)]
+
+    @cache
+    def step_cost(before: int, last: int, step: int) -> float:
+        known = [times[last]] if before == last else [times[before], times[last]]
+        return lengths[step] * expected_deviation(times[step], known) ** FORECAST_POWER
+
+    return lambda before, last, following: sum(step_cost(before, last, step) for step in range(last + 1, following))
+
+
+def partial_cost_model(times: Sequence[float]) -> SegmentCost:
+    """What partial steps between two keyframes are expected to do to the picture, where noise is added.
+
+    Remembered stages drift with the distance in log noise ratio, and fresh noise wipes out early errors.
+    """
+    u = [log_noise_ratio(t) for t in times]
+
+    def step_cost(last: int, step: int) -> float:
+        return (1 - times[step]) ** NOISE_TOWARDS_DATA * (u[last] - u[step])
+
+    return lambda before, last, following: sum(step_cost(last, step) for step in range(last + 1, following))

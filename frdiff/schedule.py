@@ -35,12 +35,14 @@ class Course:
 
     `times` are the noise levels as flow times `s / (1 + s)` with `s = sigma / alpha`, from 1 (noise) to 0 (data),
     one more than there are steps. `stochastic` says that the sampler adds fresh noise. `partial_cost` is
-    the time of a partial step over that of a full one, None where partial steps cannot be made.
+    the time of a partial step over that of a full one, None where partial steps cannot be made. `passed` steps
+    were made before this was known.
     """
 
     times: tuple[float, ...]
     stochastic: bool = False
     partial_cost: float | None = None
+    passed: int = 0
 
     @property
     def steps(self) -> int:
@@ -54,7 +56,8 @@ class Schedule:
 
     `forecaster` answers for steps that are not computed; `guarded` lets a bad forecast turn the next skipped
     steps into full ones; `adapts` makes a new plan when the run shows that its sampler adds noise;
-    `budget_mb` bounds the memory of remembered stages.
+    `budget_mb` bounds the memory of remembered stages. `finer` remembers the branches of a block before
+    their gates, where it offers them, instead of the whole block.
     """
 
     name: str
@@ -62,6 +65,7 @@ class Schedule:
     guarded: bool = False
     adapts: bool = False
     budget_mb: float = 4096.0
+    finer: bool = False
 
     def __post_init__(self) -> None:
         if not self.budget_mb >= 0:

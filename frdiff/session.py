@@ -10,14 +10,17 @@ from typing import Any
 import torch
 
 from .clock import Clock
+from .constants import Constants
 from .families import Family
 from .features import Features, Stream
 from .forecast import combine, relative_error
 from .guard import Guard
+from .probing import Stages
 from .report import RunReport, StepRecord
 from .schedule import Course, Plan, Schedule, StepKind, StepPlan, counts, longest_gap
 from .solver import SolverWatch
-from .stages import Stage, StageCall, find_stages, partial_cost, swapped
+from .stages import Stage, StageCall, partial_cost
+from .swapping import swapped
 
 # Sigmas come back from the sampler with rounding errors of single precision.
 SIGMA_TOLERANCE = 1e-4
@@ -28,6 +31,7 @@ MAX_AGE_PER_STEP = 4
 NO_STAGES = "Partial steps were computed in full: no stages are known in a network of class {}."
 STALE = "Some steps were computed in full: the sampler went back in sigma, or what was remembered was too old."
 UNSEEN = "Some calls were computed in full: nothing was remembered yet for their condition."
+NO_FEATURES = "Some partial steps were computed in full: no stage had been remembered before them."
 OVER_BUDGET = "The cache budget was too small for all stages; the rest was computed at every step."
 GUARDED = "{} planned skips were computed in full: the forecast before them was far from the truth."
 
@@ -56,9 +60,9 @@ class Session:
         self._sigmas = [float(sigma) for sigma in sigmas]
         self._flow_time = flow_time
         self._course = Course(tuple(flow_time(sigma) for sigma in self._sigmas))
-        self._families = families
         self._features = Features(schedule.budget_mb * 1e6, schedule.forecaster.history)
-        self._stages: dict[int, tuple[Stage, ...]] = {}
+        self._stages = Stages(families, schedule.finer)
+        self._constants = Constants(self._features)
         self._ordinals: dict[Hashable, int] = {}
         self._clock = Clock()
         # The host may answer the conditions of a step from several threads, each with its own network.
@@ -74,10 +78,10 @@ class Session:
 
     def begin_evaluation(self, sigma: float, x: torch.Tensor | None = None) -> None:
         """Start an evaluation of the sampler at `sigma` with input `x`: one decision for all its network calls."""
+        index = step_index(sigma, self._sigmas)
         if x is not None and self._adapts:
             self._watch.arrived(x)
-            self._replan()
-        index = step_index(sigma, self._sigmas)
+            self._replan(index)
         planned = self._plan[index] if index < len(self._plan) else StepPlan(StepKind.FULL)
         self._step = self._trusted(planned)
         self._time = self._flow_time(sigma)
@@ -115,7 +119,9 @@ class Session:
         self._clock.finish()
         self.report.seconds = time.perf_counter() - self._started
         self.report.bytes_kept = self._features.peak_bytes
-        self.report.stages = max((len(stages) for stages in self._stages.values()), default=0)
+        self.report.stages = max(map(len, self._stages.found()), default=0)
+        for reason in self._stages.reasons:
+            self.report.add_reason(reason)
         self.report.stochastic = self._watch.stochastic
         if self._features.over_budget:
             self.report.add_reason(OVER_BUDGET)
@@ -123,6 +129,7 @@ class Session:
             self.report.add_reason(GUARDED.format(self._guard.computed))
         self._features.clear()
         self._stages.clear()
+        self._constants.clear()
         return self.report
 
     @property
@@ -135,12 +142,11 @@ class Session:
         self._max_age = MAX_AGE_PER_STEP * longest_gap(plan)
         return plan
 
-    def _replan(self) -> None:
-        """Plan again when the run has shown more of itself."""
-        costs = [cost for cost in map(partial_cost, self._stages.values()) if cost is not None]
-        course = Course(self._course.times, bool(self._watch.stochastic), max(costs, default=None))
-        if course != self._course:
-            self._course = course
+    def _replan(self, index: int) -> None:
+        """Plan again, from step `index` on, when the run has shown that noise is added."""
+        if self._watch.stochastic and not self._course.stochastic:
+            costs = [cost for cost in map(partial_cost, self._stages.found()) if cost is not None]
+            self._course = Course(self._course.times, True, max(costs, default=None), passed=index)
             self._plan = self._planned()
 
     def _trusted(self, step: StepPlan) -> StepPlan:
@@ -151,7 +157,7 @@ class Session:
     def _decide(self, stream: Stream | None, network: torch.nn.Module) -> StepPlan:
         """The step's plan, or a full step where the plan cannot be followed, with the reason noted."""
         assert self._record is not None
-        stages = self._stages_of(network)
+        stages = self._stages.of(network)
         if self._step.kind is StepKind.FULL:
             return self._step
         reason = self._reason_to_compute(stream, stages, network)
@@ -172,12 +178,9 @@ class Session:
             return STALE
         if self._step.kind is StepKind.PARTIAL and not stages:
             return NO_STAGES.format(type(network).__name__)
+        if self._step.kind is StepKind.PARTIAL and not stream.stages:
+            return NO_FEATURES
         return None
-
-    def _stages_of(self, network: torch.nn.Module) -> tuple[Stage, ...]:
-        if id(network) not in self._stages:
-            self._stages[id(network)] = find_stages(network, self._families)
-        return self._stages[id(network)]
 
     def _answer(self, step: StepPlan, key: Hashable, network: torch.nn.Module) -> Callable[..., Any]:
         """The network's `forward` for this call."""
@@ -185,14 +188,15 @@ class Session:
         answer = {StepKind.FULL: self._full, StepKind.PARTIAL: self._partial, StepKind.SKIP: self._skip}[step.kind]
 
         def answered(*args: Any, **kwargs: Any) -> Any:
-            return answer(step, key, network, lambda: forward(*args, **kwargs))
+            with swapped(self._constants.forwards(key, network)):
+                return answer(step, key, network, lambda: forward(*args, **kwargs))
 
         return answered
 
     def _full(self, step: StepPlan, key: Hashable, network: torch.nn.Module, compute: Callable[[], Any]) -> Any:
         stream = self._features.start(key)
-        stages = self._stages_of(network) if step.keeps_stages else ()
-        with swapped(StageCall(stages, stream, self._features).remembering()):
+        stages = self._stages.of(network) if step.keeps_stages else ()
+        with self._stages.watching(network), swapped(StageCall(stages, stream, self._features).remembering()):
             output = self._computed(compute)
         if self._guard and stream.outputs:
             self._test_forecast(stream, output)
@@ -201,7 +205,7 @@ class Session:
 
     def _partial(self, step: StepPlan, key: Hashable, network: torch.nn.Module, compute: Callable[[], Any]) -> Any:
         stream = self._remembered(key)
-        with swapped(StageCall(self._stages_of(network), stream, self._features).reusing()):
+        with swapped(StageCall(self._stages.of(network), stream, self._features).reusing()):
             output = self._computed(compute)
         return output if step.mix == 1 else combine((step.mix, 1 - step.mix), (output, self._forecast(stream)))
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 
+import numpy as np
 import torch
 
 # Latent elements that are looked at: enough to tell noise from rounding, few enough to cost nothing.
-SAMPLES = 512
+SAMPLES = 128
 # Of the latent's own size: a linear solver leaves rounding errors, noise leaves far more.
 NOISE_TOLERANCE = 1e-3
 # Solvers of the host combine at most this many past evaluations.
@@ -27,9 +28,9 @@ class SolverWatch:
         self._region = region
         self._shape: torch.Size | None = None
         self._places: torch.Tensor | None = None
-        self._input: torch.Tensor | None = None
-        self._outputs: deque[torch.Tensor] = deque(maxlen=MEMORY)
-        self._parts: deque[torch.Tensor] = deque(maxlen=2 * MEMORY)
+        self._input: np.ndarray | None = None
+        self._outputs: deque[np.ndarray] = deque(maxlen=MEMORY)
+        self._parts: deque[np.ndarray] = deque(maxlen=2 * MEMORY)
 
     def arrived(self, x: torch.Tensor) -> None:
         """Note the input of an evaluation, and compare it with what came before."""
@@ -54,13 +55,13 @@ class SolverWatch:
         if not self.stochastic and self._shape is not None and denoised.shape[1:] == self._shape[1:]:
             self._parts.extend(self._sampled(part) for part in denoised.split(self._shape[0]))
 
-    def _sampled(self, x: torch.Tensor) -> torch.Tensor:
+    def _sampled(self, x: torch.Tensor) -> np.ndarray:
         if self._places is None or self._shape != x.shape:
-            self._shape, self._places = x.shape, self._choose(x)
+            self._shape, self._places = x.shape, self._choose(x).to(x.device)
             self._outputs.clear()
             self._parts.clear()
             self._input = None
-        return x.detach().reshape(-1)[self._places.to(x.device)].double().cpu()
+        return x.detach().reshape(-1)[self._places].double().cpu().numpy()
 
     def _choose(self, x: torch.Tensor) -> torch.Tensor:
         places = torch.arange(x.numel())
@@ -70,9 +71,9 @@ class SolverWatch:
         return places[:: max(len(places) // SAMPLES, 1)][:SAMPLES]
 
 
-def _remainder(y: torch.Tensor, basis: list[torch.Tensor]) -> float:
+def _remainder(y: np.ndarray, basis: list[np.ndarray]) -> float:
     """The part of `y` outside the span of `basis`, relative to `y`."""
-    columns = torch.stack(basis, dim=1)
-    # Divide-and-conquer SVD: successive outputs are nearly parallel.
-    solution = torch.linalg.lstsq(columns, y[:, None], driver="gelsd").solution
-    return float((columns @ solution - y[:, None]).norm() / y.norm().clamp(min=1e-30))
+    columns = np.stack(basis, axis=1)
+    # By singular values: successive outputs are nearly parallel.
+    solution = np.linalg.lstsq(columns, y, rcond=None)[0]
+    return float(np.linalg.norm(columns @ solution - y) / max(float(np.linalg.norm(y)), 1e-30))

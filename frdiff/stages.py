@@ -2,48 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 
-from .families import Argument, Family, family_of
+from .families import Family, constants_of, family_of, matching, uncompiled
 from .features import Features, StageFeature, Stream
-
-Forward = Callable[..., Any]
-_ABSENT = object()
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A module whose `forward` is replaced while the network is called, and how its block is remembered."""
-
-    path: str
-    module: torch.nn.Module
-    family: Family
-
-
-def find_stages(network: torch.nn.Module, families: dict[str, Family] | None = None) -> tuple[Stage, ...]:
-    """All stages of a network, in the order of its modules."""
-    found = ((path, block, family_of(block, families)) for path, block in network.named_modules())
-    return tuple(
-        Stage(path, block.get_submodule(family.child), family) for path, block, family in found if family is not None
-    )
-
+from .forms import Form, Inner, Residual, Value
+from .swapping import Forward
+from .swapping import swapped as swapped
 
 # Of a full step, measured on the demo models on two cores (scripts/bench.py --overhead).
 COST_WITHIN_BLOCKS = 0.31
 COST_OF_BLOCKS = 0.10
 
 
+@dataclass(frozen=True)
+class Stage:
+    """A module whose `forward` is replaced while the network is called, and how it is remembered."""
+
+    path: str
+    module: torch.nn.Module
+    form: Form
+
+
+def find_stages(
+    network: torch.nn.Module, families: Mapping[str, Family] | None = None, finer: bool = False
+) -> tuple[Stage, ...]:
+    """All stages of a network, in the order of its modules: blocks, or with `finer` their branches where they can.
+
+    What does not depend on the timestep is no stage: its result need not be approximated.
+    """
+    constant = tuple(constants_of(network))
+    return tuple(
+        stage
+        for path, block in network.named_modules()
+        if not _is_below(path, constant) and not path.endswith("_orig_mod")
+        for stage in _stages_of(path, block, family_of(block, families), finer)
+    )
+
+
 def partial_cost(stages: tuple[Stage, ...]) -> float | None:
     """The expected time of a step that reuses `stages`, over that of a full one; None without stages."""
     if not stages:
         return None
-    return COST_WITHIN_BLOCKS if any(stage.family.child for stage in stages) else COST_OF_BLOCKS
+    return COST_WITHIN_BLOCKS if any(isinstance(stage.form, (Inner, Value)) for stage in stages) else COST_OF_BLOCKS
 
 
 class StageCall:
@@ -65,65 +71,44 @@ class StageCall:
         return {stage.module: partial(self._reuse, stage, stage.module.forward) for stage in self._stages}
 
     def _name(self, stage: Stage) -> tuple[str, int]:
+        # The same block may run several times in a call, for references, tiles or repeats.
         occurrence = self._entered.get(stage.path, 0)
         self._entered[stage.path] = occurrence + 1
         return stage.path, occurrence
 
     def _remember(self, stage: Stage, forward: Forward, *args: Any, **kwargs: Any) -> Any:
         name = self._name(stage)
-        inputs = _inputs(stage.family, args, kwargs)
-        if inputs is None:
+        signature = stage.form.signature(args, kwargs)
+        if signature is None:
             return forward(*args, **kwargs)
-        shapes = tuple(value.shape for value in inputs)
-        if stage.family.mutates:
-            inputs = [value.clone() for value in inputs]
-        result = forward(*args, **kwargs)
-        outputs: tuple[torch.Tensor | None, ...] = result if isinstance(result, tuple) else (result,)
-        if stage.family.child:
-            self._features.keep_stage(self._stream, name, StageFeature(shapes, outputs))
-        elif all(value is None or value.shape == base.shape for value, base in zip(outputs, inputs, strict=True)):
-            residuals = tuple(
-                None if value is None else value - base for value, base in zip(outputs, inputs, strict=True)
-            )
-            self._features.keep_stage(self._stream, name, StageFeature(shapes, residuals))
+        result, kept = stage.form.remember(forward, args, kwargs)
+        if kept is not None:
+            self._features.keep_stage(self._stream, name, StageFeature(signature, kept))
         return result
 
     def _reuse(self, stage: Stage, forward: Forward, *args: Any, **kwargs: Any) -> Any:
         feature = self._stream.stages.get(self._name(stage))
-        inputs = _inputs(stage.family, args, kwargs)
-        if feature is None or inputs is None or tuple(value.shape for value in inputs) != feature.shapes:
+        if feature is None or feature.signature != stage.form.signature(args, kwargs):
             return forward(*args, **kwargs)
         self.reused += 1
-        if stage.family.child:
-            (value,) = feature.tensors
-            return value
-        # New tensors: the host's loops write into what a block returns.
-        outputs = [None if r is None else base + r for r, base in zip(feature.tensors, inputs, strict=True)]
-        return tuple(outputs) if len(outputs) > 1 else outputs[0]
+        return stage.form.reuse(forward, feature.kept, args, kwargs)
 
 
-@contextmanager
-def swapped(forwards: Mapping[torch.nn.Module, Forward]) -> Iterator[None]:
-    """Replace the modules' `forward` inside the block, and leave every module exactly as it was."""
-    before = [(module, module.__dict__.get("forward", _ABSENT)) for module in forwards]
-    try:
-        for module, forward in forwards.items():
-            module.__dict__["forward"] = forward
-        yield
-    finally:
-        for module, forward in before:
-            if forward is _ABSENT:
-                module.__dict__.pop("forward", None)
-            else:
-                module.__dict__["forward"] = forward
+def _stages_of(path: str, block: torch.nn.Module, family: Family | None, finer: bool) -> Iterator[Stage]:
+    if family is None:
+        return
+    own = uncompiled(block)
+    if finer and family.branches:
+        yield from (Stage(f"{path}.{name}", branch, Value()) for name, branch in matching(own, family.branches))
+    elif family.child:
+        children = dict(matching(own, (family.child, *family.idle)))
+        if family.child in children:
+            child = children.pop(family.child)
+            yield Stage(path, block, Inner(child, tuple(children.values())))
+    else:
+        base, after = (own.get_submodule(name) if name else None for name in (family.base, family.after))
+        yield Stage(path, block, Residual(family.inputs, family.mutates, base, after))
 
 
-def _inputs(family: Family, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[torch.Tensor] | None:
-    """The tensors that a block's outputs add to, or None when the call does not have them."""
-    found = [_argument(where, args, kwargs) for where in family.inputs]
-    return found if all(isinstance(value, torch.Tensor) for value in found) else None
-
-
-def _argument(where: Argument, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    position, name = where
-    return kwargs[name] if name in kwargs else (args[position] if position < len(args) else None)
+def _is_below(path: str, roots: tuple[str, ...]) -> bool:
+    return any(path == root or path.startswith(root + ".") for root in roots)

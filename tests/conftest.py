@@ -7,3 +7,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # After ComfyUI's own folder, whose nodes.py has the name of our package.
 sys.path.append(str(ROOT))
+
+
+def pytest_addoption(parser):
+    """Tables in docs/ are written from test results."""
+    parser.addoption("--write-tables", action="store_true", help="write the tables of results in docs/")

@@ -3,15 +3,20 @@
 import pytest
 import torch
 
-from frdiff.forecast import LINEAR, QUADRATIC, REUSE, combine, relative_error
+from frdiff.forecast import FORECASTERS, combine, expected_deviation, relative_error
 
 pytestmark = pytest.mark.quick
 
 TIMES = [0.9, 0.7, 0.55, 0.3]
 
 
-@pytest.mark.parametrize(("forecaster", "order"), [(REUSE, 0), (LINEAR, 1), (QUADRATIC, 2)])
-def test_a_polynomial_of_the_rules_order_is_forecast_exactly(forecaster, order):
+ORDERS = {"reuse": 0, "mean": 0, "damped linear": 0, "linear": 1, "quadratic": 2, "chebyshev": 0, "kriging": 0}
+
+
+@pytest.mark.parametrize("name", FORECASTERS)
+def test_a_polynomial_of_the_rules_order_is_forecast_exactly(name):
+    forecaster, order = FORECASTERS[name], ORDERS[name]
+
     def series(t):
         return sum((k + 1) * t**k for k in range(order + 1))
 
@@ -22,9 +27,34 @@ def test_a_polynomial_of_the_rules_order_is_forecast_exactly(forecaster, order):
         assert sum(forecaster.weights(t, times)) == pytest.approx(1)
 
 
-def test_a_short_history_lowers_the_order():
-    assert QUADRATIC.weights(0.1, [0.5]) == [1.0]
-    assert QUADRATIC.weights(0.1, [0.9, 0.5]) == pytest.approx([-1.0, 2.0])
+@pytest.mark.parametrize("name", FORECASTERS)
+def test_a_short_history_is_enough(name):
+    assert FORECASTERS[name].weights(0.1, [0.5]) == pytest.approx([1.0])
+    assert sum(FORECASTERS[name].weights(0.1, [0.9, 0.5])) == pytest.approx(1.0)
+
+
+def test_chebyshev_is_half_the_line_and_half_the_ridge():
+    times, y, t = [0.9, 0.6], [2.0, 5.0], 0.4
+    forecast = sum(w * v for w, v in zip(FORECASTERS["chebyshev"].weights(t, times), y, strict=True))
+    # On two points: a straight line about their mean, its slope shrunk by the ridge of 0.1 on 2 t - 1.
+    centre, spread = 0.75, 2 * 0.3**2
+    slope = (y[1] - y[0]) / (times[1] - times[0])
+    ridge = 3.5 + slope * (t - centre) * spread / (spread + 0.1)
+    line = 3.5 + slope * (t - centre)
+    assert forecast == pytest.approx((ridge + line) / 2)
+
+
+def test_kriging_hits_what_it_knows_and_expects_more_error_farther_away():
+    times = [0.9, 0.7, 0.5]
+    assert FORECASTERS["kriging"].weights(0.5, times) == pytest.approx([0.0, 0.0, 1.0], abs=1e-4)
+    deviations = [expected_deviation(t, times) for t in (0.49, 0.45, 0.4, 0.3, 0.1)]
+    assert deviations == sorted(deviations) and deviations[0] < 0.05
+
+
+def test_kriging_is_the_straight_line_close_by():
+    near = FORECASTERS["kriging"].weights(0.499, [0.505, 0.502])
+    line = FORECASTERS["linear"].weights(0.499, [0.505, 0.502])
+    assert near == pytest.approx(line, abs=0.05)
 
 
 def test_lists_of_tensors_are_combined_part_by_part():

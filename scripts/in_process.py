@@ -1,0 +1,59 @@
+"""ComfyUI, the pack and the demo models in this process: for the benchmark and for the tests."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from host import ROOT, SetupError
+
+SCRIPTS = Path(__file__).resolve().parent
+PACKS = {"frdiff": ROOT, "frdiff_demo": SCRIPTS / "demo_pack"}
+
+
+def load_comfyui(device: str = "auto") -> ModuleType:
+    """ComfyUI's `nodes` module with the pack, the demo models and the core's own caching nodes loaded.
+
+    `device` is auto, cpu or cuda. Raises SetupError when there is no such device or something does not load.
+    """
+    # scripts/server.py would hide ComfyUI's own `server`, which some nodes import late.
+    sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != SCRIPTS]
+    import comfy.cli_args
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise SetupError("torch finds no CUDA device here. Leave out --device, or choose cpu.")
+    # It decides the device when its model management is imported.
+    comfy.cli_args.args.cpu = device == "cpu" or not torch.cuda.is_available()
+    import comfy.utils
+
+    import nodes
+
+    comfy.utils.PROGRESS_BAR_ENABLED = False
+    core_cache = Path(str(nodes.__file__)).parent / "comfy_extras" / "nodes_easycache.py"
+    for name, path in {**PACKS, "comfy_extras": core_cache}.items():
+        if not asyncio.run(nodes.load_custom_node(str(path), module_parent=name)):
+            raise SetupError(f"{path} did not load; ComfyUI's own message is above.")
+    return nodes
+
+
+def engine_module(host_nodes: Any, name: str) -> ModuleType:
+    """A module of the pack as ComfyUI loaded it, e.g. `frdiff.presets`; an empty name gives the pack itself."""
+    package = host_nodes.NODE_CLASS_MAPPINGS["FRDiffKSampler"].__module__.rsplit(".nodes.", 1)[0]
+    return importlib.import_module(f"{package}.{name}") if name else sys.modules[package]
+
+
+class DemoModel:
+    """A demo model of ComfyUI's types, and what its prompts become."""
+
+    def __init__(self, host_nodes: Any, name: str) -> None:
+        self.host = host_nodes
+        self.model, self.clip, self.vae = host_nodes.NODE_CLASS_MAPPINGS["FRDiffDemoModelLoader"].execute(name).result
+
+    def encode(self, text: str) -> Any:
+        """A prompt as ComfyUI's CONDITIONING."""
+        return self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text))

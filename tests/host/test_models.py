@@ -1,0 +1,168 @@
+"""Every diffusion class of the host, as tiny random networks in its own model classes and samplers."""
+
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import torch
+from tiny_host import STEPS, Counting, calls_of, cloned, load, schedule
+from tiny_table import TINY
+
+TABLE = Path(__file__).resolve().parent.parent.parent / "docs" / "models.md"
+COLUMNS = ["model", "network", "off", "skip", "computed once", "blocks", "partial", "repeated"]
+COLUMNS += ["finer", "finer partial", "finer repeated"]
+INTRODUCTION = """# Models
+
+Every diffusion network class of ComfyUI {version}, as a tiny network with random weights. `python scripts/test.py
+--write-tables tests/host/test_models.py` runs the tests behind this table and writes it.
+
+- off: with every step computed, and with every stage remembered and none reused, the latent is identical to plain.
+- skip: the paper's schedule for M=2 skips steps, and the network was called as often as the report counts.
+- computed once: pieces that do not depend on the timestep, computed once for each prompt with the same result.
+- blocks, finer: how many stages a network of this size has, as whole blocks and as branches before their gates.
+- partial: a partial step computes none of the stages.
+- repeated: a repeated call gives the same output from memory.
+
+"""
+
+
+@pytest.fixture(scope="module", params=TINY)
+def tiny(host, request):
+    """Each of the tiny models; those that this version of the host has not are skipped by name."""
+    return load(host, request.param)
+
+
+@pytest.fixture(scope="module")
+def tell(request):
+    """Notes a result for the table, which is written when the module's tests are done."""
+    rows = {}
+    yield lambda name, **results: rows.setdefault(name, {}).update(results)
+    if request.config.getoption("--write-tables"):
+        from comfyui_version import __version__
+
+        lines = [COLUMNS, ["---"] * len(COLUMNS)]
+        lines += [[name, *(str(rows.get(name, {}).get(column, "-")) for column in COLUMNS[1:])] for name in TINY]
+        table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+        TABLE.write_text(INTRODUCTION.format(version=__version__) + table, encoding="ascii")
+
+
+def worker(stage):
+    """The module whose own computation is saved when the stage is reused."""
+    return getattr(stage.form, "child", None) or getattr(stage.form, "base", None) or stage.module
+
+
+def attributes(network):
+    """What every module has of its own, in order."""
+    return [(n, key, value) for n, module in network.named_modules() for key, value in module.__dict__.items()]
+
+
+def is_same(entry, other):
+    """Numbers by value, everything else by identity."""
+    value = entry[2]
+    return entry[:2] == other[:2] and (value is other[2] or (isinstance(value, (int, float)) and value == other[2]))
+
+
+def test_off_and_remembering_are_bit_identical(tiny, host, tell):
+    plain = tiny.sample()
+    assert torch.isfinite(plain).all()
+    off = host.NODE_CLASS_MAPPINGS["FRDiffModelPatcher"].execute(tiny.model, 1.0).result[0]
+    assert "wrappers" not in off.model_options["transformer_options"]
+    assert torch.equal(tiny.sample(schedule(host, interval=1)), plain)
+    # Without a budget every step is computed in full, with every stage being watched.
+    for finer in (False, True):
+        latent, report = tiny.frdiff(schedule(host, budget=0.0, finer=finer))
+        assert torch.equal(latent, plain)
+        assert report.counts["full"] == STEPS and report.stages > 0
+    tell(tiny.name, network=type(tiny.network).__name__, off="identical")
+
+
+def test_paper_schedule_counts_what_ran_and_leaves_nothing_behind(tiny, host, tell):
+    tiny.sample(steps=1)
+    older = attributes(tiny.network)
+    tiny.sample(steps=1)
+    before = attributes(tiny.network)
+    with Counting([tiny.network]) as counting:
+        latent, report = tiny.frdiff(schedule(host, "paper M=2"))
+    after = attributes(tiny.network)
+    assert [entry[:2] for entry in after] == [entry[:2] for entry in before]
+    # Some networks set an attribute anew in every call, with FRDiff or without.
+    lasting = [(b, a) for o, b, a in zip(older, before, after, strict=True) if is_same(o, b)]
+    assert len(before) - len(lasting) <= 3 and all(is_same(b, a) for b, a in lasting)
+    assert torch.isfinite(latent).all()
+    assert report.counts == {"full": 3, "partial": 2, "skip": 1}
+    calls = sum(record.calls for record in report.records)
+    assert counting.counts == [calls]
+    assert calls % (STEPS - 1) == 0
+    tell(tiny.name, skip="counted")
+
+
+@pytest.mark.parametrize("finer", [False, True], ids=["blocks", "finer"])
+def test_partial_steps_compute_no_stage(tiny, host, engine, tell, finer):
+    stages = engine("stages").find_stages(tiny.network, finer=finer)
+    constants = engine("families").constants_of(tiny.network)
+    workers = [worker(stage) for stage in stages]
+    with Counting(workers) as counting:
+        plain = tiny.sample(steps=4)
+        expected = [count // 2 for count in counting.counts]
+        counting.counts = [0] * len(workers)
+        latent, report = tiny.frdiff(schedule(host, finer=finer), steps=4)
+    assert report.counts == {"full": 2, "partial": 2, "skip": 0}
+    assert counting.counts == expected and sum(expected) > 0
+    assert report.stages == len(stages) and report.bytes_kept > 0
+    assert torch.isfinite(latent).all() and not torch.equal(latent, plain)
+    tell(tiny.name, **{"finer partial" if finer else "partial": "none", "finer" if finer else "blocks": len(stages)})
+    tell(tiny.name, **{"computed once": ", ".join(sorted({path.partition(".")[0] for path in constants})) or "-"})
+
+
+@pytest.mark.parametrize("finer", [False, True], ids=["blocks", "finer"])
+def test_a_repeated_call_gives_the_same_from_memory(tiny, host, engine, tell, finer):
+    """Residuals and values added to the inputs that they came from; wrongly paired they would give another output."""
+    session = engine("session").Session(schedule(host, finer=finer), [2.0, 1.0, 0.0])
+    args, kwargs = calls_of(tiny, tiny.network, steps=1)[0]
+    outputs = []
+    for sigma in (2.0, 1.0):
+        session.begin_evaluation(sigma)
+        with torch.inference_mode():
+            outputs.append(session.call("key", tiny.network, lambda: tiny.network(*cloned(args), **cloned(kwargs))))
+    assert [record.kind for record in session.close().records] == ["full", "partial"]
+    torch.testing.assert_close(outputs[1], outputs[0], rtol=1e-4, atol=1e-4 * float(outputs[0].std()))
+    tell(tiny.name, **{"finer repeated" if finer else "repeated": "same"})
+
+
+@pytest.mark.parametrize("name", ["lumina2", "zimage", "omnigen2", "ace_step", "sd3", "wan21", "wan_vace"])
+def test_what_does_not_depend_on_the_timestep_is_computed_once(host, engine, name):
+    tiny = load(host, name)
+    pieces = engine("families").constants_of(tiny.network)
+    assert pieces
+    with Counting(pieces.values()) as counting:
+        plain = tiny.sample()
+        assert set(counting.counts) == {STEPS}
+        counting.counts = [0] * len(pieces)
+        assert torch.equal(tiny.sample(schedule(host, interval=1)), plain)
+        assert set(counting.counts) == {1}
+        tiny.frdiff(schedule(host, "paper M=2"))
+        assert set(counting.counts) == {2}
+
+
+def test_watching_one_call_agrees_with_the_table(tiny, host, engine):
+    """Every row of the table that a call shows is seen the same way by the probe, which knows no class."""
+    table = engine("families").FAMILIES
+    probe = engine("probing").Probe(tiny.network)
+    with engine("swapping").swapped(probe.forwards()):
+        tiny.sample(steps=1)
+    for name, seen in probe.families().items():
+        if name not in table:
+            continue
+        assert len(seen.inputs) == len(table[name].inputs)
+        for (position, keyword), (known_position, known_keyword) in zip(seen.inputs, table[name].inputs, strict=True):
+            assert keyword == known_keyword or (not keyword and position == known_position)
+        assert seen.mutates or not table[name].mutates
+
+
+def test_without_a_row_it_still_runs_and_says_why(tiny, host, engine):
+    with mock.patch.dict(engine("families").FAMILIES, clear=True):
+        latent, report = tiny.frdiff(schedule(host, "paper M=2"))
+        assert torch.equal(tiny.sample(schedule(host, interval=1)), tiny.sample())
+    assert torch.isfinite(latent).all()
+    assert report.counts["skip"] == 1 and report.reasons
+    assert (report.counts["partial"] == 2) == (report.stages > 0)
