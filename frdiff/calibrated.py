@@ -23,8 +23,8 @@ ROUNDING = 1e-9
 class CalibratedSchedule(Schedule):
     """The point of a file's front nearest to `speedup`, resampled to the run.
 
-    Where the file says that the prior was better, or the sampler adds noise and the file's did not (or the
-    other way round), it plans like the prior. Raises FRDiffError when `speedup` is below 1 or there is no file.
+    Where the file says that the prior was better, or the sampler adds noise and the file's did not, it plans
+    like the prior. Raises FRDiffError when `speedup` is below 1 or there is no file.
     """
 
     guarded: bool = True
@@ -75,10 +75,9 @@ class CalibratedSchedule(Schedule):
         """A sentence on how far this run is from the calibrated one, None where they are the same."""
         file = self._file
         if self._other_kind(course):
-            kinds = {True: "one that adds noise", False: "a deterministic one"}
             return (
-                f"The schedule {file.name} was calibrated for {kinds[file.stochastic]}, so this sampler "
-                "gets the uncalibrated schedule."
+                f"The schedule {file.name} was calibrated for a deterministic sampler, and this one adds noise: "
+                "it gets the uncalibrated schedule."
             )
         if self.point.source != CALIBRATED:
             return f"At {self.speedup:g}x the uncalibrated schedule was better when {file.name} was calibrated."
@@ -96,12 +95,11 @@ class CalibratedSchedule(Schedule):
 
     @property
     def _prior(self) -> PriorSchedule:
-        return PriorSchedule(self.name, self.forecaster, speedup=self.speedup, budget_mb=self.budget_mb)
+        return PriorSchedule(self.name, speedup=self.speedup, budget_mb=self.budget_mb)
 
     def _other_kind(self, course: Course) -> bool:
-        # Before the first step nothing is known of the sampler, nor of the network's stages.
-        known = course.stochastic or course.partial_cost is not None
-        return known and course.stochastic != self._file.stochastic
+        # That a sampler adds no noise is never certain while it runs.
+        return course.stochastic and not self._file.stochastic
 
 
 def calibrated(file: ScheduleFile, speedup: float) -> CalibratedSchedule:

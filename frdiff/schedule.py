@@ -7,6 +7,7 @@ from enum import Enum
 
 from .errors import FRDiffError
 from .forecast import REUSE, Forecaster
+from .provenance import Network
 
 
 class StepKind(Enum):
@@ -74,6 +75,14 @@ class Schedule:
     def plan(self, course: Course) -> Plan:
         """The plan of each solver step: here, all in full."""
         return tuple(StepPlan(StepKind.FULL) for _ in range(course.steps))
+
+    def note(self, course: Course) -> str | None:
+        """What a reader of the report should know of the plan for this run."""
+        return None
+
+    def accept(self, network: Network) -> str | None:
+        """Raise FRDiffError when the schedule is for another network; return a note, None when there is none."""
+        return None
 
 
 @dataclass(frozen=True)

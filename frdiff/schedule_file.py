@@ -17,7 +17,7 @@ import safetensors
 import safetensors.numpy
 
 from .errors import FRDiffError
-from .forecast import LINEAR, QUADRATIC, REUSE, Forecaster
+from .forecast import FORECASTERS, KRIGING, Forecaster
 from .provenance import Network, Provenance
 from .schedule import StepKind
 
@@ -31,7 +31,6 @@ MOST_POINTS = 1000
 LONGEST_TEXT = 200
 
 KINDS = (StepKind.FULL, StepKind.PARTIAL, StepKind.SKIP)
-FORECASTERS: dict[str, Forecaster] = {rule.name: rule for rule in (REUSE, LINEAR, QUADRATIC)}
 CALIBRATED, PRIOR = "calibrated", "prior"
 
 
@@ -66,7 +65,7 @@ class ScheduleFile:
     times: tuple[float, ...]
     points: tuple[Point, ...]
     provenance: Provenance
-    forecaster: Forecaster = LINEAR
+    forecaster: Forecaster = KRIGING
     forced: tuple[int, ...] = (0,)
     stochastic: bool = False
     partial_cost: float | None = None

@@ -123,6 +123,9 @@ class Session:
         for reason in self._stages.reasons:
             self.report.add_reason(reason)
         self.report.stochastic = self._watch.stochastic
+        note = self._schedule.note(self._course)
+        if note:
+            self.report.add_reason(note)
         if self._features.over_budget:
             self.report.add_reason(OVER_BUDGET)
         if self._guard and self._guard.computed:

@@ -3,6 +3,7 @@
 from comfy_api.latest import ComfyExtension
 
 from .analysis import FRDiffReport
+from .calibration import FRDiffAutoFR, FRDiffScheduleLoader
 from .patching import FRDiffModelPatcher
 from .sampling import FRDiffKSampler, FRDiffKSamplerAdvanced
 from .schedules import FRDiffSchedule
@@ -13,4 +14,12 @@ class FRDiffExtension(ComfyExtension):
 
     async def get_node_list(self):
         """Every node class of the pack."""
-        return [FRDiffKSampler, FRDiffKSamplerAdvanced, FRDiffModelPatcher, FRDiffSchedule, FRDiffReport]
+        return [
+            FRDiffKSampler,
+            FRDiffKSamplerAdvanced,
+            FRDiffModelPatcher,
+            FRDiffSchedule,
+            FRDiffScheduleLoader,
+            FRDiffAutoFR,
+            FRDiffReport,
+        ]

@@ -10,6 +10,7 @@ from comfy.patcher_extension import WrappersMP
 
 from ..frdiff.errors import FRDiffError
 from ..frdiff.presets import for_speedup
+from ..frdiff.provenance import network_of
 from ..frdiff.report import RunReport
 from ..frdiff.schedule import Schedule
 from ..frdiff.session import Session
@@ -36,9 +37,14 @@ def attach(model: Any, schedule: Schedule | None, tell: TellReport) -> Any:
         raise FRDiffError("The input `model` is not a diffusion model. Connect the MODEL output of a loader.")
     if schedule is None:
         return attach_engine(model, None, tell)
+    network = model.get_model_object("diffusion_model")
+    note = schedule.accept(network_of(getattr(network, "_orig_mod", network)))
 
     def session(sigmas: list[float], flow_time: Callable[[float], float], region: Any) -> Session:
-        return Session(schedule, sigmas, flow_time, region=region)
+        run = Session(schedule, sigmas, flow_time, region=region)
+        if note:
+            run.report.add_reason(note)
+        return run
 
     return attach_engine(model, session, tell)
 

@@ -13,12 +13,14 @@ import torch
 from ..errors import FRDiffError
 from ..families import Family
 from ..features import Features, Stream
-from ..forecast import LINEAR, Forecaster
+from ..forecast import KRIGING, Forecaster
+from ..probing import Stages
 from ..report import RunReport
 from ..schedule import Course, Plan, Schedule, StepKind
 from ..session import Session, step_index
 from ..solver import SolverWatch
-from ..stages import StageCall, find_stages, swapped
+from ..stages import StageCall
+from ..swapping import swapped
 
 FlowTime = Callable[[float], float]
 # One sampling run with a seed and a number of steps, None for the calibrated one; returns the final latent.
@@ -111,14 +113,18 @@ class Recorder:
     ) -> None:
         self._sigmas = [float(sigma) for sigma in sigmas]
         self._flow_time = flow_time
-        self._families = families
+        self._stages = Stages(families)
         self._anchor_every = anchor_every
         self._features = Features(float("inf"), history=1)
         self._anchor: int | None = None
         self._watch = SolverWatch(region)
         self.evaluations: list[Evaluation] = []
         self.network: torch.nn.Module | None = None
-        self.stages = 0
+
+    @property
+    def stages(self) -> int:
+        """How many stages the network has."""
+        return max(map(len, self._stages.found()), default=0)
 
     def begin_evaluation(self, sigma: float, x: torch.Tensor | None = None) -> None:
         """Start an evaluation."""
@@ -166,8 +172,7 @@ class Recorder:
     def _computed(self, key: Hashable, network: torch.nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
         evaluation = self.evaluations[-1]
         key = (key, id(network), len(evaluation.outputs))
-        stages = find_stages(network, self._families) if self._anchor_every else ()
-        self.stages = max(self.stages, len(stages))
+        stages = self._stages.of(network)
         partial = None
         if stages and evaluation.step == self._anchor:
             stream = self._features.start(key)
@@ -179,7 +184,8 @@ class Recorder:
                 # The network may use up what it is given.
                 partial = self._timed(evaluation, "partial_ms", lambda: self._partial(stages, remembered, forward,
                                       _again(args), _again(kwargs)))  # fmt: skip
-            output = self._timed(evaluation, "full_ms", lambda: forward(*args, **kwargs))
+            with self._stages.watching(network):
+                output = self._timed(evaluation, "full_ms", lambda: forward(*args, **kwargs))
         evaluation.outputs.append(_map(compact, output))
         if partial is not None and isinstance(output, torch.Tensor) and self._anchor is not None:
             errors = evaluation.partial.setdefault(self._anchor, [])
@@ -227,7 +233,7 @@ class Rollout:
         sigmas: Sequence[float],
         flow_time: FlowTime,
         families: dict[str, Family] | None = None,
-        forecaster: Forecaster = LINEAR,
+        forecaster: Forecaster = KRIGING,
     ) -> None:
         self._session = Session(FixedSchedule("roll-out", forecaster, fixed=plan), sigmas, flow_time, families)
         self._recorded = recorded.evaluations if recorded else []
@@ -298,7 +304,7 @@ def roll_out(
     plan: Plan,
     trajectory: Trajectory,
     families: dict[str, Family] | None = None,
-    forecaster: Forecaster = LINEAR,
+    forecaster: Forecaster = KRIGING,
 ) -> torch.Tensor:
     """The final latent of the recorded run when it follows `plan` instead."""
 

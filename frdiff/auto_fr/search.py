@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..errors import FRDiffError
-from ..forecast import LINEAR, Forecaster
+from ..forecast import KRIGING, Forecaster, log_noise_ratio
 from ..keyframes import best_keyframes
 from .profile import Evaluation, Trajectory
 
@@ -18,8 +18,6 @@ from .profile import Evaluation, Trajectory
 FITTED = 65536
 # Columns of the outputs that are multiplied at a time: in double precision, or the differences would drown.
 CHUNK = 1 << 18
-# Flow times are kept this far from 0 and 1, where log-SNR has no value.
-EDGE = 5e-3
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ class ForecastCost:
     """
 
     def __init__(
-        self, runs: Sequence[Geometry], gains: np.ndarray, forecaster: Forecaster = LINEAR, peak: float = 2.0
+        self, runs: Sequence[Geometry], gains: np.ndarray, forecaster: Forecaster = KRIGING, peak: float = 2.0
     ) -> None:
         self._times = runs[0].times
         self._forecaster = forecaster
@@ -115,8 +113,7 @@ class PartialCost:
     """
 
     def __init__(self, runs: Sequence[Geometry], gains: np.ndarray, peak: float = 2.0) -> None:
-        times = np.clip(np.array(runs[0].times), EDGE, 1 - EDGE)
-        self._log_snr = np.log((1 - times) / times)
+        self._log_noise = np.array([log_noise_ratio(t) for t in runs[0].times])
         self._peak = peak
         self._runs = [self._fitted(run) * run.moves * gains / run.size for run in runs]
 
@@ -141,7 +138,7 @@ class PartialCost:
         return np.exp(np.interp(np.arange(run.steps), steps, errors - self._power * apart))
 
     def _distance(self, keyframe: int | np.ndarray, steps: np.ndarray) -> np.ndarray:
-        return np.maximum(np.abs(self._log_snr[steps] - self._log_snr[keyframe]), 1e-6)
+        return np.maximum(np.abs(self._log_noise[steps] - self._log_noise[keyframe]), 1e-6)
 
 
 SegmentCosts = ForecastCost | PartialCost

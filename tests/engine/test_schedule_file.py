@@ -10,7 +10,7 @@ import safetensors.numpy
 
 from frdiff.calibrated import calibrated, distance, resample
 from frdiff.errors import FRDiffError
-from frdiff.forecast import LINEAR
+from frdiff.forecast import KRIGING
 from frdiff.prior import PriorSchedule
 from frdiff.provenance import Network, Provenance
 from frdiff.schedule import Course, StepKind
@@ -291,4 +291,4 @@ def test_another_network_is_refused_and_other_weights_are_noted():
 
 @quick
 def test_the_forecaster_is_the_files():
-    assert calibrated(example(), 2).forecaster is LINEAR
+    assert calibrated(example(), 2).forecaster is KRIGING
