@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from .errors import FRDiffError
-from .forecast import Forecaster
 from .prior import PriorSchedule
 from .provenance import Network
 from .schedule import Course, Plan, Schedule, StepKind, plan_of
@@ -29,6 +28,7 @@ class CalibratedSchedule(Schedule):
 
     guarded: bool = True
     adapts: bool = True
+    inner: bool = True
     speedup: float = 2.0
     file: ScheduleFile | None = None
 
@@ -71,7 +71,7 @@ class CalibratedSchedule(Schedule):
             return f"The schedule {self._file.name} was calibrated with other weights of the same architecture."
         return None
 
-    def note(self, course: Course) -> str | None:
+    def shortfall(self, course: Course) -> str | None:
         """A sentence on how far this run is from the calibrated one, None where they are the same."""
         file = self._file
         if self._other_kind(course):
@@ -104,8 +104,10 @@ class CalibratedSchedule(Schedule):
 
 def calibrated(file: ScheduleFile, speedup: float) -> CalibratedSchedule:
     """The schedule of a file for a speed-up in network time."""
-    rule: Forecaster = file.forecaster
-    return CalibratedSchedule(f"{file.name} {speedup:g}x", rule, speedup=speedup, file=file)
+    name, rule = f"{file.name} {speedup:g}x", file.forecaster
+    point = CalibratedSchedule(name, rule, speedup=speedup, file=file).point
+    repair = point.repair if point.source == CALIBRATED else PriorSchedule.repair
+    return CalibratedSchedule(name, rule, repair=repair, speedup=speedup, file=file)
 
 
 def resample(kinds: Sequence[StepKind], made: Sequence[float], times: Sequence[float]) -> list[StepKind]:

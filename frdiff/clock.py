@@ -37,9 +37,9 @@ class Clock:
                 record.ms += passed
 
     def finish(self) -> None:
-        """Wait for the device once and fill in the times that are still missing."""
-        if self._pending:
-            torch.cuda.synchronize()
+        """Wait for the devices and fill in the times that are still missing."""
         for record, start, end in self._pending:
+            # Each event belongs to the device that made it, of which there may be several.
+            end.synchronize()
             record.ms += start.elapsed_time(end)
         self._pending.clear()

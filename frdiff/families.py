@@ -21,7 +21,8 @@ class Family:
     more output, the first, of the result.
 
     With `child` the value that this child returns is kept instead and the rest of the block stays fresh;
-    `idle` children work for it alone and rest with it. `branches` are the finer stages: children that
+    `idle` children work for it alone and rest with it; where the child `skip` does nothing the whole residual can
+    be kept as well. `branches` are the finer stages: children that
     return a whole branch before its gate.
     """
 
@@ -31,6 +32,7 @@ class Family:
     after: str = ""
     child: str = ""
     idle: tuple[str, ...] = ()
+    skip: str = ""
     branches: tuple[str, ...] = ()
 
 
@@ -40,7 +42,7 @@ SELF_CROSS_FFN = ("self_attn", "cross_attn", "ffn")
 
 # The convolution before the time embedding (arXiv 2312.03517, figure 4), whatever the block's variant does
 # around it: sampling up or down before, scale and shift after, time as a dimension.
-UNET_RES_BLOCK = Family(X, child="in_layers.2", idle=("in_layers.0", "in_layers.1", "h_upd"))
+UNET_RES_BLOCK = Family(X, child="in_layers.2", idle=("in_layers.0", "in_layers.1", "h_upd"), skip="skip_connection")
 UNET_BRANCHES = tuple(f"transformer_blocks.*.{name}" for name in ("attn1", "attn2", "ff"))
 UNET_TIME_BRANCHES = tuple(f"time_stack.*.{name}" for name in ("attn1", "attn2", "ff"))
 UNET = "comfy.ldm.modules.diffusionmodules.openaimodel."

@@ -93,8 +93,9 @@ class Features:
 
     def clear(self) -> None:
         """Forget everything."""
-        self._streams.clear()
-        self._taken_bytes = 0
+        with self._lock:
+            self._streams.clear()
+            self._taken_bytes = 0
 
     def _measure(self) -> None:
         outputs = sum(size_of(stream.outputs) for stream in self._streams.values())

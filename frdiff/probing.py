@@ -37,9 +37,9 @@ class Sighting:
 class Stages:
     """The stages of a run's networks: from the table, or from watching the first full call."""
 
-    def __init__(self, families: Mapping[str, Family] | None = None, finer: bool = False) -> None:
+    def __init__(self, families: Mapping[str, Family] | None = None, finer: bool = False, inner: bool = False) -> None:
         self._families = families
-        self._finer = finer
+        self._choice = {"finer": finer, "inner": inner}
         self._found: dict[int, tuple[Stage, ...]] = {}
         self._watched: set[int] = set()
         self.reasons: list[str] = []
@@ -47,7 +47,7 @@ class Stages:
     def of(self, network: torch.nn.Module) -> tuple[Stage, ...]:
         """The stages that are known by now."""
         if id(network) not in self._found:
-            self._found[id(network)] = find_stages(network, self._families, self._finer)
+            self._found[id(network)] = find_stages(network, self._families, **self._choice)
         return self._found[id(network)]
 
     @contextmanager

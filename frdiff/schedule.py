@@ -58,7 +58,9 @@ class Schedule:
     `forecaster` answers for steps that are not computed; `guarded` lets a bad forecast turn the next skipped
     steps into full ones; `adapts` makes a new plan when the run shows that its sampler adds noise;
     `budget_mb` bounds the memory of remembered stages. `finer` remembers the branches of a block before
-    their gates, where it offers them, instead of the whole block.
+    their gates, where it offers them, instead of the whole block; `inner` leaves the first and the last stage
+    fresh and prefers whole residuals, which is the better picture where noise is added. `repair`, from 0 to 1, is
+    how much of the error of skipped steps is made good at the next computed one.
     """
 
     name: str
@@ -67,6 +69,8 @@ class Schedule:
     adapts: bool = False
     budget_mb: float = 4096.0
     finer: bool = False
+    inner: bool = False
+    repair: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.budget_mb >= 0:
@@ -76,8 +80,8 @@ class Schedule:
         """The plan of each solver step: here, all in full."""
         return tuple(StepPlan(StepKind.FULL) for _ in range(course.steps))
 
-    def note(self, course: Course) -> str | None:
-        """What a reader of the report should know of the plan for this run."""
+    def shortfall(self, course: Course) -> str | None:
+        """Why the plan cannot be as fast as was asked, as a sentence; None where it can."""
         return None
 
     def accept(self, network: Network) -> str | None:

@@ -38,7 +38,7 @@ CALIBRATED, PRIOR = "calibrated", "prior"
 class Point:
     """One schedule of the front.
 
-    `cost` is its network time over that of the full run. `expected` is the error that the search expects;
+    `cost` is its network time over that of the full run, `repair` that of its Schedule. `expected` is the error that the search expects;
     `error`, `prior_error` and `fewer_error` are measured relative L2 errors of the final latent: this schedule's,
     the prior's at the same cost and that of a run with fewer steps, None where not measured. `source` is
     "prior" where the prior is used instead because it was better.
@@ -48,6 +48,7 @@ class Point:
     cost: float
     expected: float
     source: str = CALIBRATED
+    repair: float = 0.0
     error: float | None = None
     prior_error: float | None = None
     fewer_error: float | None = None
@@ -278,7 +279,7 @@ class _Reader:
         errors = {key: self.optional(row, key, 0, 1e9) for key in ("error", "prior_error", "fewer_error")}
         return Point(
             tuple(KINDS[kind] for kind in kinds), self.number(row, "cost", 0, 1),
-            self.number(row, "expected", 0, 1e30), source, **errors,
+            self.number(row, "expected", 0, 1e30), source, self.number(row, "repair", 0, 1), **errors,
         )  # fmt: skip
 
     def _dict(self, fields: dict[str, Any], key: str) -> dict[str, Any]:

@@ -15,20 +15,28 @@ NOISE_TOLERANCE = 1e-3
 MEMORY = 5
 
 
+# The host's samplers that add noise: what a plan can know before there is a run.
+ADDS_NOISE = frozenset(
+    ["euler_ancestral", "euler_ancestral_cfg_pp", "dpm_2_ancestral", "dpmpp_2s_ancestral", "dpmpp_2s_ancestral_cfg_pp", "dpmpp_sde", "dpmpp_sde_gpu", "dpmpp_2m_sde", "dpmpp_2m_sde_gpu", "dpmpp_2m_sde_heun", "dpmpp_2m_sde_heun_gpu", "dpmpp_3m_sde", "dpmpp_3m_sde_gpu", "ddpm", "lcm", "res_multistep_ancestral", "res_multistep_ancestral_cfg_pp", "er_sde", "seeds_2", "seeds_3", "sa_solver", "sa_solver_pece"]
+)
+
+
 class SolverWatch:
     """Sees what goes into and comes out of each evaluation, and tells whether noise came in between.
 
-    A deterministic solver makes its next input as a linear combination of its last input and of the
+    A deterministic solver makes its next input as a linear combination of past inputs and of the
     outputs that it was given; what cannot be written so is fresh noise. `region` is a mask of the latent
     that is 1 where the sampler is free, None where it is free everywhere.
+    `uses_parts` says that the sampler takes the outputs of single conditions, as CFG++ does.
     """
 
     def __init__(self, region: torch.Tensor | None = None) -> None:
         self.stochastic: bool | None = None
+        self.uses_parts = False
         self._region = region
         self._shape: torch.Size | None = None
         self._places: torch.Tensor | None = None
-        self._input: np.ndarray | None = None
+        self._inputs: deque[np.ndarray] = deque(maxlen=MEMORY)
         self._outputs: deque[np.ndarray] = deque(maxlen=MEMORY)
         self._parts: deque[np.ndarray] = deque(maxlen=2 * MEMORY)
 
@@ -37,13 +45,15 @@ class SolverWatch:
         if self.stochastic:
             return
         now = self._sampled(x)
-        if self._outputs and self._input is not None:
-            # Some samplers use the unconditional output by itself (CFG++), so the parts get a say too.
-            plain = [self._input, *self._outputs]
-            self.stochastic = _remainder(now, plain) > NOISE_TOLERANCE and (
-                not self._parts or _remainder(now, plain + list(self._parts)) > NOISE_TOLERANCE
-            )
-        self._input = now
+        if self._outputs and self._inputs and np.isfinite(now).all():
+            # Some samplers remember derivatives, so older inputs matter, and CFG++ uses the unconditional output.
+            plain, older, parts = [self._inputs[-1], *self._outputs], list(self._inputs)[:-1], list(self._parts)
+            if not self._explained(now, plain) and not self._explained(now, plain + older):
+                self.stochastic = not parts or not self._explained(now, plain + older + parts)
+                self.uses_parts = self.uses_parts or not self.stochastic
+            else:
+                self.stochastic = False
+        self._inputs.append(now)
 
     def answered(self, denoised: torch.Tensor) -> None:
         """Note what an evaluation returned to the sampler."""
@@ -52,7 +62,9 @@ class SolverWatch:
 
     def called(self, denoised: torch.Tensor) -> None:
         """Note what one network call returned: the outputs of one or several conditions, along dimension 0."""
-        if not self.stochastic and self._shape is not None and denoised.shape[1:] == self._shape[1:]:
+        if self.stochastic or self._shape is None or denoised.shape[1:] != self._shape[1:]:
+            return
+        if len(denoised) % self._shape[0] == 0:
             self._parts.extend(self._sampled(part) for part in denoised.split(self._shape[0]))
 
     def _sampled(self, x: torch.Tensor) -> np.ndarray:
@@ -60,8 +72,12 @@ class SolverWatch:
             self._shape, self._places = x.shape, self._choose(x).to(x.device)
             self._outputs.clear()
             self._parts.clear()
-            self._input = None
-        return x.detach().reshape(-1)[self._places].double().cpu().numpy()
+            self._inputs.clear()
+        return x.detach().reshape(-1)[self._places.to(x.device)].double().cpu().numpy()
+
+    @staticmethod
+    def _explained(now: np.ndarray, basis: list[np.ndarray]) -> bool:
+        return _remainder(now, basis) <= NOISE_TOLERANCE
 
     def _choose(self, x: torch.Tensor) -> torch.Tensor:
         places = torch.arange(x.numel())

@@ -18,6 +18,8 @@ from .swapping import swapped as swapped
 # Of a full step, measured on the demo models on two cores (scripts/bench.py --overhead).
 COST_WITHIN_BLOCKS = 0.31
 COST_OF_BLOCKS = 0.10
+# Fewer stages are all reused.
+SMALLEST_INNER = 4
 
 
 @dataclass(frozen=True)
@@ -30,19 +32,24 @@ class Stage:
 
 
 def find_stages(
-    network: torch.nn.Module, families: Mapping[str, Family] | None = None, finer: bool = False
+    network: torch.nn.Module,
+    families: Mapping[str, Family] | None = None,
+    finer: bool = False,
+    inner: bool = False,
 ) -> tuple[Stage, ...]:
     """All stages of a network, in the order of its modules: blocks, or with `finer` their branches where they can.
 
-    What does not depend on the timestep is no stage: its result need not be approximated.
+    With `inner` whole residuals are preferred, and the first and the last stage stay fresh. What does not depend
+    on the timestep is no stage: its result need not be approximated.
     """
     constant = tuple(constants_of(network))
-    return tuple(
+    found = tuple(
         stage
         for path, block in network.named_modules()
         if not _is_below(path, constant) and not path.endswith("_orig_mod")
-        for stage in _stages_of(path, block, family_of(block, families), finer)
+        for stage in _stages_of(path, block, family_of(block, families), finer, inner)
     )
+    return found[1:-1] if inner and len(found) >= SMALLEST_INNER else found
 
 
 def partial_cost(stages: tuple[Stage, ...]) -> float | None:
@@ -94,13 +101,13 @@ class StageCall:
         return stage.form.reuse(forward, feature.kept, args, kwargs)
 
 
-def _stages_of(path: str, block: torch.nn.Module, family: Family | None, finer: bool) -> Iterator[Stage]:
+def _stages_of(path: str, block: torch.nn.Module, family: Family | None, finer: bool, inner: bool) -> Iterator[Stage]:
     if family is None:
         return
     own = uncompiled(block)
     if finer and family.branches:
         yield from (Stage(f"{path}.{name}", branch, Value()) for name, branch in matching(own, family.branches))
-    elif family.child:
+    elif family.child and not (inner and _does_nothing(own, family.skip)):
         children = dict(matching(own, (family.child, *family.idle)))
         if family.child in children:
             child = children.pop(family.child)
@@ -112,3 +119,8 @@ def _stages_of(path: str, block: torch.nn.Module, family: Family | None, finer: 
 
 def _is_below(path: str, roots: tuple[str, ...]) -> bool:
     return any(path == root or path.startswith(root + ".") for root in roots)
+
+
+def _does_nothing(block: torch.nn.Module, child: str) -> bool:
+    """Whether a block's skip connection hands its input on as it is."""
+    return bool(child) and isinstance(block.get_submodule(child), torch.nn.Identity)

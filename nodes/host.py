@@ -6,20 +6,22 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 import torch
+from comfy.model_management import soft_empty_cache
 from comfy.patcher_extension import WrappersMP
 
 from ..frdiff.errors import FRDiffError
+from ..frdiff.facts import RunFacts
 from ..frdiff.presets import for_speedup
 from ..frdiff.provenance import network_of
 from ..frdiff.report import RunReport
 from ..frdiff.schedule import Schedule
 from ..frdiff.session import Session
+from ..frdiff.solver import ADDS_NOISE
 
 KEY = "frdiff"
 
 TellReport = Callable[[RunReport], None]
-# From the run's sigmas, how they become flow times, and the mask of where the sampler is free.
-MakeEngine = Callable[[list[float], Callable[[float], float], Any], Any]
+MakeEngine = Callable[[RunFacts], Any]
 
 
 def chosen(speedup: float, schedule: Schedule | None) -> Schedule | None:
@@ -40,8 +42,16 @@ def attach(model: Any, schedule: Schedule | None, tell: TellReport) -> Any:
     network = model.get_model_object("diffusion_model")
     note = schedule.accept(network_of(getattr(network, "_orig_mod", network)))
 
-    def session(sigmas: list[float], flow_time: Callable[[float], float], region: Any) -> Session:
-        run = Session(schedule, sigmas, flow_time, region=region)
+    def session(facts: RunFacts) -> Session:
+        run = Session(
+            schedule,
+            facts.sigmas,
+            facts.flow_time,
+            region=facts.region,
+            expects_noise=facts.expects_noise,
+            free_memory=soft_empty_cache,
+            moves=facts.moves,
+        )
         if note:
             run.report.add_reason(note)
         return run
@@ -64,7 +74,14 @@ def _outer_sample(make: MakeEngine, tell: Callable[[Any], None]) -> Callable[...
         *args: Any, **kwargs: Any,
     ) -> Any:  # fmt: skip
         guider = executor.class_obj
-        session = make(sigmas.tolist(), flow_time_of(guider.model_patcher), denoise_mask)
+        facts = RunFacts(
+            sigmas.tolist(),
+            flow_time_of(guider.model_patcher),
+            denoise_mask,
+            sampler_name(sampler) in ADDS_NOISE,
+            output_scale_of(guider.model_patcher),
+        )
+        session = make(facts)
         # The guider's options are a copy made for this run, so what is added here ends with it.
         options = guider.model_options.setdefault("transformer_options", {})
         _add_run_wrappers(options.setdefault("wrappers", {}), session)
@@ -74,6 +91,11 @@ def _outer_sample(make: MakeEngine, tell: Callable[[Any], None]) -> Callable[...
             tell(session.close())
 
     return outer_sample
+
+
+def sampler_name(sampler: Any) -> str:
+    """The host's name of a sampler object, as far as its function tells."""
+    return getattr(getattr(sampler, "sampler_function", None), "__name__", "").removeprefix("sample_")
 
 
 def flow_time_of(model: Any) -> Callable[[float], float]:
@@ -86,6 +108,16 @@ def flow_time_of(model: Any) -> Callable[[float], float]:
         return noise / (noise + data)
 
     return flow_time
+
+
+def output_scale_of(model: Any) -> Callable[[float], float]:
+    """How much a unit of a MODEL's raw output counts in the denoised latent, from the way it reads outputs."""
+    calculate = model.get_model_object("model_sampling").calculate_denoised
+
+    def output_scale(sigma: float) -> float:
+        return float(calculate(torch.tensor([sigma], dtype=torch.float64), _ONE, _NONE))
+
+    return output_scale
 
 
 _ONE, _NONE = torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
@@ -103,14 +135,23 @@ def _add_run_wrappers(wrappers: dict[str, dict[str, list[Any]]], session: Any) -
         session.end_evaluation(denoised)
         return denoised
 
-    def apply_model(executor: Any, x: torch.Tensor, t: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+    def apply_model(
+        executor: Any, x: torch.Tensor, t: torch.Tensor, c_concat: Any = None, c_crossattn: Any = None,
+        control: Any = None, transformer_options: Any = None, **kwargs: Any,
+    ) -> Any:  # fmt: skip
         if not evaluations_seen:
             # A guider of another pack calls the model itself.
             session.begin_evaluation(float(t.max()))
-        options = kwargs.get("transformer_options") or (args[3] if len(args) > 3 else {})
-        network = executor.class_obj.diffusion_model
-        network = getattr(network, "_orig_mod", network)
-        return session.call(stream_key(x, options), network, lambda: executor(x, t, *args, **kwargs))
+        model = executor.class_obj
+        options = {} if transformer_options is None else transformer_options
+        network = getattr(model.diffusion_model, "_orig_mod", model.diffusion_model)
+
+        def run() -> Any:
+            # Networks take residuals out of the lists, and a call that ran out of memory is made again.
+            lists = control and {name: list(residuals) for name, residuals in control.items()}
+            return executor(x, t, c_concat, c_crossattn, lists, options, **kwargs)
+
+        return session.call(stream_key(x, options, control, model), network, run)
 
     wrappers.setdefault(WrappersMP.PREDICT_NOISE, {})[KEY] = [predict_noise]
     innermost = wrappers.setdefault(WrappersMP.APPLY_MODEL, {})
@@ -119,8 +160,8 @@ def _add_run_wrappers(wrappers: dict[str, dict[str, list[Any]]], session: Any) -
     innermost[KEY] = [apply_model]
 
 
-def stream_key(x: torch.Tensor, options: dict[str, Any]) -> Hashable:
-    """What makes two calls comparable: conditions, shape, context window and attention patches."""
+def stream_key(x: torch.Tensor, options: dict[str, Any], control: Any, model: Any) -> Hashable:
+    """What makes two calls comparable: conditions, shape, window, attention patches, hooks and control."""
     window = options.get("context_window")
     patches = options.get("patches_replace", {})
     return (
@@ -129,4 +170,13 @@ def stream_key(x: torch.Tensor, options: dict[str, Any]) -> Hashable:
         tuple(x.shape),
         tuple(window.index_list) if window is not None else None,
         tuple(sorted(f"{name} {place}" for name, places in patches.items() for place in places)),
+        _hook_strengths(model),
+        # A ControlNet outside its range gives nothing, and the network another output.
+        tuple(sorted(name for name, values in (control or {}).items() if any(v is not None for v in values))),
     )
+
+
+def _hook_strengths(model: Any) -> Hashable:
+    """The weights' state: which hooks are in them, and how strongly at this step."""
+    hooks = getattr(model.current_patcher, "current_hooks", None)
+    return tuple((hook, hook.strength) for hook in hooks.hooks) if hooks is not None else ()

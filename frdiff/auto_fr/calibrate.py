@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from ..errors import FRDiffError
+from ..facts import RunFacts
 from ..families import Family
 from ..forecast import KRIGING
 from ..prior import PriorSchedule
@@ -263,8 +264,9 @@ def verdicts(points: list[Point]) -> list[Point]:
 def plain_run(sample: Sample, seed: int, steps: int | None = None) -> torch.Tensor:
     """The final latent of an ordinary run."""
 
-    def make(sigmas: list[float], flow_time: Callable[[float], float], region: object) -> Rollout:
-        return Rollout(plan_between(range(len(sigmas) - 1), len(sigmas) - 1, StepKind.SKIP), None, sigmas, flow_time)
+    def make(facts: RunFacts) -> Rollout:
+        count = len(facts.sigmas) - 1
+        return Rollout(plan_between(range(count), count, StepKind.SKIP), None, facts)
 
     engine: MakeEngine = make
     return sample(engine, seed, steps).detach().cpu()

@@ -11,21 +11,22 @@ from typing import Any, Protocol
 import torch
 
 from ..errors import FRDiffError
+from ..facts import RunFacts
 from ..families import Family
 from ..features import Features, Stream
-from ..forecast import KRIGING, Forecaster
+from ..forecast import KRIGING
 from ..probing import Stages
 from ..report import RunReport
 from ..schedule import Course, Plan, Schedule, StepKind
-from ..session import Session, step_index
+from ..planner import step_index
+from ..session import Session
 from ..solver import SolverWatch
 from ..stages import StageCall
 from ..swapping import swapped
 
-FlowTime = Callable[[float], float]
 # One sampling run with a seed and a number of steps, None for the calibrated one; returns the final latent.
 Sample = Callable[["MakeEngine", int, "int | None"], torch.Tensor]
-MakeEngine = Callable[[list[float], FlowTime, Any], "Engine"]
+MakeEngine = Callable[[RunFacts], "Engine"]
 
 CANNOT_FOLLOW = (
     "Auto-FR cannot calibrate this sampler: it did not evaluate the model once at every step. "
@@ -105,19 +106,18 @@ class Recorder:
 
     def __init__(
         self,
-        sigmas: Sequence[float],
-        flow_time: FlowTime,
-        region: Any = None,
+        facts: RunFacts,
         families: dict[str, Family] | None = None,
         anchor_every: int = 0,
     ) -> None:
-        self._sigmas = [float(sigma) for sigma in sigmas]
-        self._flow_time = flow_time
-        self._stages = Stages(families)
+        self._facts = facts
+        self._sigmas = [float(sigma) for sigma in facts.sigmas]
+        self._flow_time = facts.flow_time
+        self._stages = Stages(families, inner=True)
         self._anchor_every = anchor_every
         self._features = Features(float("inf"), history=1)
         self._anchor: int | None = None
-        self._watch = SolverWatch(region)
+        self._watch = SolverWatch(facts.region)
         self.evaluations: list[Evaluation] = []
         self.network: torch.nn.Module | None = None
 
@@ -230,12 +230,12 @@ class Rollout:
         self,
         plan: Plan,
         recorded: Trajectory | None,
-        sigmas: Sequence[float],
-        flow_time: FlowTime,
+        facts: RunFacts,
         families: dict[str, Family] | None = None,
-        forecaster: Forecaster = KRIGING,
+        repair: float = 0.0,
     ) -> None:
-        self._session = Session(FixedSchedule("roll-out", forecaster, fixed=plan), sigmas, flow_time, families)
+        schedule = FixedSchedule("roll-out", KRIGING, inner=True, repair=repair, fixed=plan)
+        self._session = Session(schedule, facts.sigmas, facts.flow_time, families, moves=facts.moves)
         self._recorded = recorded.evaluations if recorded else []
         self._shared = shared_steps(plan)
         self._replays = True
@@ -289,8 +289,8 @@ def record(
     """Make one full run and return its record, and the network."""
     recorders: list[Recorder] = []
 
-    def make(sigmas: list[float], flow_time: FlowTime, region: Any) -> Recorder:
-        recorders.append(Recorder(sigmas, flow_time, region, families, anchor_every))
+    def make(facts: RunFacts) -> Recorder:
+        recorders.append(Recorder(facts, families, anchor_every))
         return recorders[-1]
 
     final = sample(make, seed, None)
@@ -304,12 +304,12 @@ def roll_out(
     plan: Plan,
     trajectory: Trajectory,
     families: dict[str, Family] | None = None,
-    forecaster: Forecaster = KRIGING,
+    repair: float = 0.0,
 ) -> torch.Tensor:
-    """The final latent of the recorded run when it follows `plan` instead."""
+    """The final latent of the recorded run when it follows `plan` instead, with `repair` (Schedule)."""
 
-    def make(sigmas: list[float], flow_time: FlowTime, region: Any) -> Rollout:
-        return Rollout(plan, trajectory, sigmas, flow_time, families, forecaster)
+    def make(facts: RunFacts) -> Rollout:
+        return Rollout(plan, trajectory, facts, families, repair)
 
     return sample(make, trajectory.seed, None).detach().cpu()
 

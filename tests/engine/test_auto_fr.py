@@ -13,6 +13,7 @@ from frdiff.auto_fr.profile import final_error, record, roll_out
 from frdiff.auto_fr.refine import best_of, climb, keyframes_of, neighbours, plan_between
 from frdiff.auto_fr.search import ForecastCost, front, geometry, total_cost
 from frdiff.errors import FRDiffError
+from frdiff.facts import RunFacts
 from frdiff.families import Family
 from frdiff.forecast import KRIGING
 from frdiff.provenance import Network, Provenance
@@ -63,7 +64,7 @@ class Sampler:
     def __call__(self, make, seed, steps=None):
         count = steps or STEPS
         sigmas = [1 - i / count for i in range(count + 1)]
-        engine = make(sigmas, lambda sigma: sigma, None)
+        engine = make(RunFacts(sigmas, lambda sigma: sigma))
         generator = torch.Generator().manual_seed(seed)
         x = torch.randn(1, 4, 8, generator=generator)
         try:

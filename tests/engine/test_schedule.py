@@ -5,10 +5,10 @@ import math
 import pytest
 
 from frdiff.errors import FRDiffError
+from frdiff.planner import step_index
 from frdiff.presets import PRESETS, for_speedup
 from frdiff.prior import FEWEST
 from frdiff.schedule import Course, PaperSchedule, StepKind, counts, score_mixing_weight
-from frdiff.session import step_index
 
 pytestmark = pytest.mark.quick
 

@@ -259,7 +259,7 @@ def test_where_the_prior_was_better_the_plan_is_the_priors():
     file = example(points=(replace(example().points[1], source=PRIOR),))
     schedule, course = calibrated(file, 1.5), Course(TIMES)
     assert schedule.plan(course) == PriorSchedule("", speedup=1.5).plan(course)
-    assert "better" in (schedule.note(course) or "")
+    assert "better" in (schedule.shortfall(course) or "")
 
 
 @quick
@@ -267,14 +267,14 @@ def test_a_sampler_that_adds_noise_gets_the_prior():
     course = Course(TIMES, stochastic=True, partial_cost=0.3)
     schedule = calibrated(example(), 2)
     assert schedule.plan(course) == PriorSchedule("", speedup=2).plan(course)
-    assert "deterministic" in (schedule.note(course) or "")
+    assert "deterministic" in (schedule.shortfall(course) or "")
 
 
 @quick
 def test_it_says_how_far_it_is_from_what_it_was_made_for():
     schedule = calibrated(example(), 2)
-    assert schedule.note(Course(TIMES)) is None
-    assert "12 steps and resampled to 6" in (schedule.note(Course(TIMES[::2])) or "")
+    assert schedule.shortfall(Course(TIMES)) is None
+    assert "12 steps and resampled to 6" in (schedule.shortfall(Course(TIMES[::2])) or "")
     assert distance(TIMES, TIMES[::2]) < 1e-9 < distance(TIMES, TIMES[4:])
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from frdiff.families import Family
+from frdiff.presets import for_speedup
 from frdiff.schedule import PaperSchedule, Schedule
 from frdiff.session import Session
 
@@ -105,3 +106,22 @@ def test_modules_are_left_as_they_were_after_an_error():
     with pytest.raises(TypeError):
         session.call("cond", network, lambda: network(torch.ones(2), None))
     assert [set(m.__dict__) for m in network.modules()] == [set(b) for b in before]
+
+
+def test_a_sampler_with_noise_levels_of_its_own_is_computed_in_full():
+    _, report = run(Network(Block), PaperSchedule("", mixing=False), visited=[8.0, 7.0, 5.5, 4.5, 2.5, 0.5])
+    assert report.counts["full"] == 6 and "noise levels of its own" in report.line()
+
+
+def test_noise_levels_that_go_up_are_computed_in_full():
+    for sigmas in (SIGMAS[::-1], [8.0, 4.0, 6.0, 2.0, 0.0]):
+        _, report = run(Network(Block), for_speedup(2.0), sigmas=sigmas)
+        assert report.counts["full"] == len(sigmas) - 1 and "do not go down" in report.line()
+
+
+def test_the_second_stage_of_a_step_follows_the_steps_own_plan():
+    # Heun's: each step ends with an evaluation at the next step's noise level.
+    visited = [8.0, 6.0, 6.0, 4.0, 4.0, 3.0, 3.0, 2.0]
+    _, report = run(Network(Block), PaperSchedule("", interval=2, mixing=False), visited=visited)
+    kinds = [record.kind for record in report.records]
+    assert kinds == ["full", "partial", "partial", "partial", "full", "full", "partial", "partial"]

@@ -41,6 +41,27 @@ def test_a_solver_that_uses_the_unconditional_output_is_deterministic():
     assert walk(uncond=True)[-1] is False
 
 
+def test_a_solver_that_remembers_many_derivatives_is_deterministic():
+    x, watch, history = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0)) * 10, SolverWatch(), []
+    sigmas = [10 * 0.8**step for step in range(12)]
+    for sigma, following in zip(sigmas, sigmas[1:], strict=False):
+        watch.arrived(x)
+        denoised = torch.tanh(x + sigma)
+        watch.answered(denoised)
+        history = [*history, (x - denoised) / sigma][-4:]
+        weights = [-9, 37, -59, 55][-len(history) :]
+        x = x + (following - sigma) * sum(w * d for w, d in zip(weights, history, strict=True)) / sum(weights)
+    assert watch.stochastic is False
+
+
+def test_a_broken_latent_breaks_nothing():
+    watch = SolverWatch()
+    for value in (1.0, float("nan"), float("nan")):
+        watch.arrived(torch.full((1, 4, 8, 8), value))
+        watch.answered(torch.full((1, 4, 8, 8), value))
+    assert watch.stochastic is None
+
+
 def test_noise_is_seen_when_it_comes():
     assert walk(noise=0.1) == [None, True, True, True, True]
     assert walk(noise=0.1, start=2) == [None, False, False, True, True]

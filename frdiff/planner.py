@@ -1,0 +1,147 @@
+"""Which solver step an evaluation belongs to, and what is done there, as the run shows more of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
+
+import torch
+
+from .guard import Guard
+from .report import StepRecord
+from .schedule import Course, Plan, Schedule, StepKind, StepPlan, counts, longest_gap
+from .solver import SolverWatch
+
+# Sigmas come back from the sampler with rounding errors of single precision.
+SIGMA_TOLERANCE = 1e-4
+# How near a step's own noise level its first evaluation is.
+GRID_TOLERANCE = 1e-3
+# In evaluations per step of the longest gap: how old a remembered output may be when the sampler does not
+# follow the steps' own order.
+MAX_AGE_PER_STEP = 4
+# Evaluations in which a sampler that is known to add noise has to show it.
+PATIENCE = 4
+
+NOISE_ALONE = (
+    "Every step was computed in full: the sampler adds noise, and no stages are known that would let it through."
+)
+OWN_LEVELS = "Steps were computed in full: the sampler chooses noise levels of its own, which no plan can know."
+UPWARD = "Every step was computed in full: the noise levels do not go down from step to step."
+SPLIT = "The sampler uses the unconditional output by itself (CFG++): with a cfg above 2, fewer steps serve better."
+GUARDED = "{} planned skips were computed in full: the forecast before them was far from the truth."
+
+
+class Planner:
+    """Follows a run through its noise levels `sigmas` and gives each evaluation its part of the plan.
+
+    `flow_time` maps a sigma to flow time, `region` is 1 where the sampler is free, `expects_noise` says that
+    the sampler is known to add noise. `partial_cost` gives the cost of a partial step once the networks are known.
+    """
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        sigmas: Sequence[float],
+        flow_time: Callable[[float], float],
+        region: torch.Tensor | None,
+        expects_noise: bool,
+        partial_cost: Callable[[], float | None],
+    ) -> None:
+        self.sigmas = [float(sigma) for sigma in sigmas]
+        self._schedule = schedule
+        self._partial_cost = partial_cost
+        self._expects_noise = expects_noise and schedule.adapts
+        self._course = Course(tuple(flow_time(sigma) for sigma in self.sigmas))
+        self._refusal = UPWARD if any(b > a for a, b in pairwise(self.sigmas)) else None
+        self._evaluations: list[StepRecord] = []
+        self.watch = SolverWatch(region)
+        self._make_plan()
+        self.guard = Guard(counts(self.plan)[StepKind.SKIP]) if schedule.guarded else None
+
+    def begin(self, sigma: float, x: torch.Tensor | None) -> tuple[StepPlan, StepRecord]:
+        """What to do in the evaluation that begins at `sigma` with input `x`, and its new record."""
+        index = step_index(sigma, self.sigmas)
+        if x is not None and self._schedule.adapts:
+            self.watch.arrived(x)
+            self._replan(index)
+        self._refuse_strange_levels(index, sigma)
+        planned = self._planned(index)
+        step = planned if self._may_skip(planned) else StepPlan(StepKind.FULL)
+        record = StepRecord(index, sigma, step.kind.value, planned.kind.value, step.mix)
+        self._evaluations.append(record)
+        return step, record
+
+    def noted(self, denoised: torch.Tensor) -> None:
+        """Note what the evaluation returned to the sampler."""
+        if self._schedule.adapts:
+            self.watch.answered(denoised)
+
+    def noted_call(self, result: object) -> None:
+        """Note what one network call of the evaluation returned."""
+        if self._schedule.adapts and isinstance(result, torch.Tensor):
+            self.watch.called(result)
+
+    def reasons(self) -> Iterable[str]:
+        """Sentences about what the plan could not do."""
+        if self._refusal:
+            yield self._refusal
+        if self.watch.uses_parts:
+            yield SPLIT
+        if self._course.stochastic and self._course.partial_cost is None:
+            yield NOISE_ALONE
+        elif shortfall := self._schedule.shortfall(self._course):
+            yield shortfall
+        if self.guard and self.guard.computed:
+            yield GUARDED.format(self.guard.computed)
+
+    @property
+    def steps(self) -> int:
+        """The number of solver steps."""
+        return self._course.steps
+
+    def _planned(self, index: int) -> StepPlan:
+        if self._expects_noise and not self._evaluations:
+            # Partial steps may follow at once.
+            return StepPlan(StepKind.FULL, keeps_stages=True)
+        owner = self._owner(index)
+        return self.plan[owner] if owner < len(self.plan) else StepPlan(StepKind.FULL)
+
+    def _owner(self, index: int) -> int:
+        """The step whose plan an evaluation follows."""
+        before = self._evaluations[-2:]
+        if len(before) == 2 and before[0].sigma == before[1].sigma and index > before[1].step:
+            # Heun and its kin finish a step at the noise level of the next, and then start the next there again.
+            return before[1].step
+        return index
+
+    def _may_skip(self, step: StepPlan) -> bool:
+        return step.kind is not StepKind.SKIP or self.guard is None or self.guard.allows_skip()
+
+    def _refuse_strange_levels(self, index: int, sigma: float) -> None:
+        """Refuse to skip for a sampler that enters a step elsewhere than at the step's own noise level."""
+        last = self._evaluations[-1].step if self._evaluations else index
+        own = self.sigmas[index] if index < len(self.sigmas) else sigma
+        if self._refusal is None and index > last and abs(own - sigma) > GRID_TOLERANCE * own:
+            self._refusal = OWN_LEVELS
+            self._make_plan()
+
+    def _replan(self, index: int) -> None:
+        """Plan again, at step `index`, when the run has shown whether noise is added."""
+        # Noise can look like the run's first noise at the first step, so what is known of the sampler counts a while.
+        trusted = self._expects_noise and 0 < len(self._evaluations) < PATIENCE
+        noisy = bool(self.watch.stochastic) or trusted
+        if noisy != self._course.stochastic:
+            passed = 0 if self._expects_noise else index
+            self._course = Course(self._course.times, noisy, self._partial_cost(), passed)
+            self._make_plan()
+
+    def _make_plan(self) -> None:
+        schedule = Schedule("refused") if self._refusal else self._schedule
+        self.plan: Plan = schedule.plan(self._course)
+        self.max_age = MAX_AGE_PER_STEP * longest_gap(self.plan)
+
+
+def step_index(sigma: float, sigmas: Sequence[float]) -> int:
+    """The solver step that `sigma` belongs to: the last whose own sigma is not below it."""
+    reached = [i for i, start in enumerate(sigmas[:-1]) if start >= sigma * (1 - SIGMA_TOLERANCE)]
+    return reached[-1] if reached else 0

@@ -1,0 +1,56 @@
+"""Set right, at the first computed step after skipped ones, part of what their forecasts moved too far."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .features import Stream
+from .forecast import Forecaster, combine
+
+# A correction that would be larger is not made: the computed step is too short to carry it.
+LARGEST_SHARE = 4.0
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What answered for a skipped step."""
+
+    step: int
+    time: float
+    output: Any
+
+
+class Repair:
+    """Remembers the forecasts since the last computed step, by stream.
+
+    When a step is computed, the outputs of the skipped steps before it can be interpolated instead of
+    extrapolated. The difference, times how far each step moved the latent (`moves`, per unit of output),
+    is what the latent is off by; `strength` of it is made good in the computed step's own output.
+    """
+
+    def __init__(self, strength: float, moves: Sequence[float]) -> None:
+        self._strength = strength
+        self._moves = moves
+        self._made: dict[Hashable, list[Forecast]] = {}
+
+    def forecast(self, key: Hashable, step: int, time: float, output: Any) -> None:
+        """Note a forecast that answered for a step."""
+        if self._strength:
+            self._made.setdefault(key, []).append(Forecast(step, time, output))
+
+    def repaired(self, key: Hashable, step: int, stream: Stream, rule: Forecaster, output: Any) -> Any:
+        """The computed `output` of a step, which is the newest in `stream`, with the correction as a new tensor."""
+        made = self._made.pop(key, [])
+        shares = [self._strength * self._moves[each.step] / self._moves[step] for each in made] if made else []
+        if not shares or max(map(abs, shares)) > LARGEST_SHARE:
+            return output
+        for share, each in zip(shares, made, strict=True):
+            weights = [share * weight for weight in rule.weights(each.time, list(stream.times))]
+            output = combine((1.0, -share, *weights), (output, each.output, *stream.outputs))
+        return output
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._made.clear()
