@@ -17,7 +17,7 @@ from .features import Features, Stream
 from .forecast import combine, relative_error
 from .planner import SIGMA_TOLERANCE, Planner
 from .probing import Stages
-from .repair import Repair
+from .repair import FirstOrder, Repair
 from .report import RunReport, StepRecord
 from .schedule import Plan, Schedule, StepKind, StepPlan
 from .stages import Stage, StageCall, partial_cost
@@ -63,6 +63,7 @@ class Session:
         self._constants = Constants(self._features)
         self._planner = Planner(schedule, sigmas, flow_time, region, expects_noise, self._partial_cost)
         self._repair = Repair(schedule.repair if moves else 0.0, moves)
+        self._first_order = FirstOrder() if schedule.repair and moves else None
         self._ordinals: dict[Hashable, int] = {}
         self._clock = Clock()
         # The host may answer the conditions of a step from several threads, each with its own network.
@@ -86,6 +87,8 @@ class Session:
     def begin_evaluation(self, sigma: float, x: torch.Tensor | None = None) -> None:
         """Start an evaluation of the sampler at `sigma` with input `x`: one decision for all its network calls."""
         self._step, self._record = self._planner.begin(sigma, x)
+        if self._first_order and x is not None:
+            self._first_order.arrived(sigma, x)
         self._time = self._flow_time(sigma)
         self._ordinals.clear()
         self.report.records.append(self._record)
@@ -94,6 +97,8 @@ class Session:
     def end_evaluation(self, denoised: torch.Tensor) -> None:
         """Note what the evaluation returned to the sampler."""
         self._planner.noted(denoised)
+        if self._first_order:
+            self._first_order.answered(denoised)
 
     def call(self, key: Hashable, network: torch.nn.Module, run: Callable[[], Any]) -> Any:
         """Answer one network call of the evaluation that was begun.
@@ -195,7 +200,7 @@ class Session:
         def answered(*args: Any, **kwargs: Any) -> Any:
             if step.kind is StepKind.SKIP and stream is not None:
                 forecast = self._forecast(stream)
-                if self._once_a_step():
+                if self._repairs():
                     self._repair.forecast(key, self._place(), self._time, forecast)
                 return forecast
             with swapped(self._constants.forwards(key, network)):
@@ -213,16 +218,16 @@ class Session:
         if self._planner.guard and stream.outputs:
             self._test_forecast(stream, output)
         self._features.keep_output(stream, self._time, len(self.report.records), output)
-        if not self._once_a_step():
+        if not self._repairs():
             return output
         return self._repair.repaired(key, self._place(), stream, self._schedule.forecaster, output)
 
     def _place(self) -> int:
         return self.report.records[-1].step
 
-    def _once_a_step(self) -> bool:
-        """Whether the sampler has evaluated every step once so far, without which a repair has no meaning."""
-        return len(self.report.records) == self._place() + 1
+    def _repairs(self) -> bool:
+        """Whether the sampler has made one first-order step after the other, without which a repair has no meaning."""
+        return bool(self._first_order and self._first_order.holds) and len(self.report.records) == self._place() + 1
 
     def _partial(self, step: StepPlan, stream: Stream, network: torch.nn.Module, compute: Callable[[], Any]) -> Any:
         with swapped(StageCall(self._stages.of(network), stream, self._features).reusing()):

@@ -19,7 +19,7 @@ from ..provenance import Provenance, network_of
 from ..schedule import Plan, StepKind, plan_of
 from ..schedule_file import CALIBRATED, PRIOR, Point, ScheduleFile
 from .profile import MakeEngine, Rollout, Sample, Trajectory, final_error, record, roll_out
-from .refine import Move, best_of, climb, keyframes_of, plan_between
+from .refine import Move, climb, keyframes_of, plan_between
 from .search import ForecastCost, Geometry, PartialCost, SegmentCosts, front, geometry, interpolated_gains, total_cost
 
 # Seeds of the runs that schedules are judged on lie this far from those that they are made from.
@@ -46,8 +46,8 @@ class Effort:
     """How much a calibration may do.
 
     `runs` are recorded; at `places` (parts of the run) it is measured how far an error travels; `speedups` are
-    tried in real runs, with the schedules of `peaks` searches, and climbed from for `seconds` in all; they are
-    judged on `held_out` further runs.
+    tried in real runs, with the schedules of `peaks` searches and these `repairs` (Schedule), and climbed from for
+    `seconds` in all; they are judged on `held_out` further runs.
     """
 
     runs: int
@@ -56,13 +56,17 @@ class Effort:
     peaks: int = 1
     seconds: float = 0.0
     held_out: int = 0
+    repairs: tuple[float, ...] = (0.0, 0.5)
 
 
 EFFORTS: dict[str, Effort] = {
-    "quick": Effort(1, (0.4, 0.75), (2.0,)),
-    "normal": Effort(4, (0.1, 0.4, 0.75), (2.0, 3.0), held_out=4),
-    "thorough": Effort(8, (0.1, 0.3, 0.5, 0.7, 0.85), (1.5, 2.0, 3.0, 4.0), peaks=3, seconds=300.0, held_out=8),
-}
+    "quick": Effort(1, (0.75,), (3.0,)),
+    "normal": Effort(4, (0.1, 0.4, 0.75), (1.5, 2.0, 3.0), held_out=4),
+    "thorough": Effort(
+        8, (0.1, 0.3, 0.5, 0.7, 0.85), (1.5, 2.0, 3.0, 4.0), peaks=3, seconds=300.0, held_out=8,
+        repairs=(0.0, 0.25, 0.5, 0.75),
+    ),
+}  # fmt: skip
 
 
 class Calibration:
@@ -105,7 +109,7 @@ class Calibration:
         if not self._points:
             raise FRDiffError("The calibration was stopped before anything was known, so no file was written.")
         first = self._runs[0]
-        points = verdicts([self._tried.get(i, point) for i, point in enumerate(self._points)])
+        points = verdicts([self._tried.get(i) or self._like_tried(point) for i, point in enumerate(self._points)])
         judged = all(point.prior_error is not None for point in self._tried.values()) and bool(self._tried)
         own = (NOT_JUDGED,) if judged and not self._effort.held_out else ()
         return ScheduleFile(
@@ -162,29 +166,30 @@ class Calibration:
         ]
 
     def _try(self, speedup: float, part: float) -> None:
-        """Run the schedules of a speed-up that the searches found, and climb from the best."""
+        """Run the schedules of a speed-up that the searches found, and the prior's, and climb from the best."""
         index = self._nearest(speedup)
         point = self._points[index]
         self._progress(part, f"Trying {1 / point.cost:.2g}x")
         count = point.kinds.count(StepKind.FULL)
         found = [plan_between(f[count - 1], self._steps, self._between) for f in self._fronts.values() if f[count - 1]]
-        own = self._effort.held_out == 0
         prior = self._prior(point)
-        # With nothing held out the prior is compared here, and must not win in the calibration's name.
-        plan, error = best_of(found if own else [*found, prior], self._objective)
-        cost = self._cost()
+        repairs = (0.0,) if self._runs[0].stochastic else self._effort.repairs
+        tried = {(plan, repair): self._objective(plan, repair) for plan in (*found, prior) for repair in repairs}
+        (plan, repair), error = min(tried.items(), key=lambda entry: entry[1])
         if self._effort.seconds:
+            cost = self._cost()
             plan, error, moves = climb(
-                plan, error, self._objective,
+                plan, error, lambda other: self._objective(other, repair),
                 lambda keyframes: total_cost(cost, keyframes, self._steps),
                 time.monotonic() + self._effort.seconds / len(self._effort.speedups),
             )  # fmt: skip
             self.moves += moves
-        expected = total_cost(cost, keyframes_of(plan), self._steps) ** (1 / PEAK)
-        tried = self._point(plan, expected)
-        if own:
-            tried = replace(tried, error=math.exp(error), prior_error=math.exp(self._objective(prior)))
-        self._tried[index] = tried
+        expected = total_cost(self._cost(), keyframes_of(plan), self._steps) ** (1 / PEAK)
+        chosen = replace(self._point(plan, expected), repair=repair)
+        if self._effort.held_out == 0:
+            prior_error = tried.get((prior, PriorSchedule.repair))
+            chosen = replace(chosen, error=math.exp(error), prior_error=prior_error and math.exp(prior_error))
+        self._tried[index] = chosen
 
     def _judge(self, keep: Keep) -> None:
         """Compare with the prior and with fewer steps on runs that were not used."""
@@ -197,8 +202,8 @@ class Calibration:
             plan = plan_of([(kind, 1.0) for kind in point.kinds])
             self._tried[index] = replace(
                 point,
-                error=self._mean(plan, truths),
-                prior_error=self._mean(self._prior(point), truths),
+                error=self._mean(plan, truths, point.repair),
+                prior_error=self._mean(self._prior(point), truths, PriorSchedule.repair),
                 fewer_error=self._mean_fewer(point, truths),
             )
             keep(self.file(STOPPED))
@@ -219,6 +224,15 @@ class Calibration:
             return PartialCost(runs, gains, peak)
         return ForecastCost(runs, gains, KRIGING, peak)
 
+    def _like_tried(self, point: Point) -> Point:
+        """A point that was not tried, with what was best at the nearest that was: repair, and whose keyframes."""
+        if not self._tried:
+            return point
+        near = min(self._tried.values(), key=lambda other: abs(other.cost - point.cost))
+        if near.kinds == tuple(step.kind for step in self._prior(near)):
+            point = self._point(self._prior(point), point.expected)
+        return replace(point, repair=near.repair)
+
     def _point(self, plan: Plan, expected: float) -> Point:
         cheap = self._runs[0].partial_cost or 0.0
         kinds = tuple(step.kind for step in plan)
@@ -231,15 +245,15 @@ class Calibration:
     def _prior(self, point: Point) -> Plan:
         return PriorSchedule("prior", speedup=1 / point.cost).plan(self._runs[0].course)
 
-    def _error(self, plan: Plan, trajectory: Trajectory) -> float:
-        return final_error(roll_out(self._sample, plan, trajectory, self._families), trajectory.final)
+    def _error(self, plan: Plan, trajectory: Trajectory, repair: float = 0.0) -> float:
+        return final_error(roll_out(self._sample, plan, trajectory, self._families, repair), trajectory.final)
 
-    def _mean(self, plan: Plan, runs: list[Trajectory]) -> float:
+    def _mean(self, plan: Plan, runs: list[Trajectory], repair: float) -> float:
         """The geometric mean, because that is what decibels add up to."""
-        return math.exp(float(np.mean([math.log(max(self._error(plan, run), 1e-30)) for run in runs])))
+        return math.exp(float(np.mean([math.log(max(self._error(plan, run, repair), 1e-30)) for run in runs])))
 
-    def _objective(self, plan: Plan) -> float:
-        return math.log(self._mean(plan, self._runs))
+    def _objective(self, plan: Plan, repair: float = 0.0) -> float:
+        return math.log(self._mean(plan, self._runs, repair))
 
     def _mean_fewer(self, point: Point, truths: list[Trajectory]) -> float | None:
         steps = max(round(point.cost * self._steps), 1)

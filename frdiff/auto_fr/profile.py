@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, Protocol
@@ -15,10 +15,10 @@ from ..facts import RunFacts
 from ..families import Family
 from ..features import Features, Stream
 from ..forecast import KRIGING
+from ..planner import step_index
 from ..probing import Stages
 from ..report import RunReport
 from ..schedule import Course, Plan, Schedule, StepKind
-from ..planner import step_index
 from ..session import Session
 from ..solver import SolverWatch
 from ..stages import StageCall

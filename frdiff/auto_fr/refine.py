@@ -25,16 +25,6 @@ class Move:
     error: float
 
 
-def best_of(candidates: Sequence[Plan], objective: Objective) -> tuple[Plan, float]:
-    """The plan with the least error when it is run; the first of equals."""
-    tried: dict[Plan, float] = {}
-    for plan in candidates:
-        if plan not in tried:
-            tried[plan] = objective(plan)
-    best = min(tried, key=lambda plan: tried[plan])
-    return best, tried[best]
-
-
 def climb(
     plan: Plan, error: float, objective: Objective, expected: Callable[[tuple[int, ...]], float], until: float
 ) -> tuple[Plan, float, list[Move]]:

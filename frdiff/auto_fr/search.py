@@ -77,6 +77,7 @@ class ForecastCost:
         self._times = runs[0].times
         self._forecaster = forecaster
         self._peak = peak
+        self._known: dict[tuple[int, int, int], tuple[float, float]] = {}
         self._runs = [(run.gram, run.moves * gains / run.size) for run in runs]
         self._sums = [_prefix_sums(gram * np.outer(d, d)) for gram, d in self._runs]
         self._crossed = [np.cumsum(np.pad(gram * d, ((0, 0), (1, 0))), axis=1) for gram, d in self._runs]
@@ -84,13 +85,18 @@ class ForecastCost:
     def __call__(self, before: int, last: int, following: int) -> float:
         if following == last + 1:
             return 0.0
-        steps = range(last + 1, following)
-        known = [self._times[last]] if before == last else [self._times[before], self._times[last]]
-        weights = np.array([self._forecaster.weights(self._times[step], known)[-2:] for step in steps])
-        if len(known) == 1:
-            weights = np.concatenate((np.zeros_like(weights), weights), axis=1)
+        weights = np.array([self._weights(before, last, step) for step in range(last + 1, following)])
         return float(np.mean([self._length(r, before, last, following, weights) ** self._peak
                               for r in range(len(self._runs))]))  # fmt: skip
+
+    def _weights(self, before: int, last: int, step: int) -> tuple[float, float]:
+        """What a forecast of `step` takes from the two keyframes before it."""
+        place = (before, last, step)
+        if place not in self._known:
+            times = [self._times[last]] if before == last else [self._times[before], self._times[last]]
+            weights = [0.0, *self._forecaster.weights(self._times[step], times)]
+            self._known[place] = (weights[-2], weights[-1])
+        return self._known[place]
 
     def _length(self, run: int, before: int, last: int, following: int, weights: np.ndarray) -> float:
         """`|sum_i d_i (w_before,i h_before + w_last,i h_last - h_i)|` from inner products alone."""
