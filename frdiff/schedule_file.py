@@ -38,10 +38,10 @@ CALIBRATED, PRIOR = "calibrated", "prior"
 class Point:
     """One schedule of the front.
 
-    `cost` is its network time over that of the full run, `repair` that of its Schedule. `expected` is the error
-    that the search expects; `error`, `prior_error` and `fewer_error` are measured relative L2 errors of the final latent: this schedule's,
-    the prior's at the same cost and that of a run with fewer steps, None where not measured. `source` is
-    "prior" where the prior is used instead because it was better.
+    `cost` is its network time over that of the full run, `repair` that of its Schedule, `expected` the error that
+    the search expects. `error`, `prior_error` and `fewer_error` are measured relative L2 errors of the final
+    latent: this schedule's, the prior's at the same cost and that of a run with fewer steps, None where not
+    measured. `source` is "prior" where the prior is used instead because this was not better.
     """
 
     kinds: tuple[StepKind, ...]

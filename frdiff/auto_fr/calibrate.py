@@ -60,13 +60,15 @@ class Effort:
 
 
 EFFORTS: dict[str, Effort] = {
-    "quick": Effort(1, (0.75,), (3.0,)),
-    "normal": Effort(4, (0.1, 0.4, 0.75), (1.5, 2.0, 3.0), held_out=4),
+    "quick": Effort(1, (), (2.0, 3.0)),
+    "normal": Effort(3, (0.1, 0.4, 0.75), (1.5, 2.0, 3.0), held_out=3),
     "thorough": Effort(
-        8, (0.1, 0.3, 0.5, 0.7, 0.85), (1.5, 2.0, 3.0, 4.0), peaks=3, seconds=300.0, held_out=8,
-        repairs=(0.0, 0.25, 0.5, 0.75),
+        6, (0.1, 0.3, 0.5, 0.7, 0.85), (1.5, 2.0, 3.0, 4.0), peaks=2, seconds=300.0, held_out=6,
+        repairs=(0.0, 0.5, 0.75),
     ),
 }  # fmt: skip
+# From fewer runs the search finds what suits those runs: its schedules lose on others (docs/findings.md).
+FEWEST_RUNS = 3
 
 
 class Calibration:
@@ -133,6 +135,9 @@ class Calibration:
     def _measure_gains(self) -> None:
         """How far an error at a step moves the final latent: leave out a few steps there, and finish the run."""
         steps, width = self._steps, max(self._steps // 10, 1)
+        if not self._effort.places:
+            self.gains = np.ones(steps)
+            return
         blocks = {(min(max(round(part * steps), 1), steps - width), width) for part in self._effort.places}
         places = sorted({*blocks, (steps - 1, 1)})
         measured: dict[float, list[float]] = {}
@@ -174,7 +179,8 @@ class Calibration:
         found = [plan_between(f[count - 1], self._steps, self._between) for f in self._fronts.values() if f[count - 1]]
         prior = self._prior(point)
         repairs = (0.0,) if self._runs[0].stochastic else self._effort.repairs
-        tried = {(plan, repair): self._objective(plan, repair) for plan in (*found, prior) for repair in repairs}
+        plans = (*found, prior) if len(self._runs) >= FEWEST_RUNS else (prior,)
+        tried = {(plan, repair): self._objective(plan, repair) for plan in plans for repair in repairs}
         (plan, repair), error = min(tried.items(), key=lambda entry: entry[1])
         if self._effort.seconds:
             cost = self._cost()
@@ -263,16 +269,16 @@ class Calibration:
 
 
 def verdicts(points: list[Point]) -> list[Point]:
-    """Give the prior the points where it was better, and those between that lie next to one of them."""
+    """Give the prior the points where it was not clearly worse, their neighbours, and those outside what was tried."""
     lost = {i: not point.error < MARGIN * point.prior_error for i, point in enumerate(points)
             if point.error is not None and point.prior_error is not None}  # fmt: skip
 
     def keeps_prior(i: int) -> bool:
         below = max((j for j in lost if j <= i), default=None)
         above = min((j for j in lost if j >= i), default=None)
-        return any(lost[j] for j in (below, above) if j is not None)
+        return any(j is None or lost[j] for j in (below, above))
 
-    return [replace(point, source=PRIOR if keeps_prior(i) else CALIBRATED) for i, point in enumerate(points)]
+    return [replace(point, source=PRIOR if lost and keeps_prior(i) else CALIBRATED) for i, point in enumerate(points)]
 
 
 def plain_run(sample: Sample, seed: int, steps: int | None = None) -> torch.Tensor:

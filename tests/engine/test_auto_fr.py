@@ -9,16 +9,18 @@ import pytest
 import torch
 
 from frdiff.auto_fr.calibrate import EFFORTS, Calibration, Effort, plain_run, verdicts
-from frdiff.auto_fr.profile import final_error, record, roll_out
+from frdiff.auto_fr.gates import GateSettings, learn
+from frdiff.auto_fr.profile import FixedSchedule, final_error, record, roll_out
 from frdiff.auto_fr.refine import climb, keyframes_of, neighbours, plan_between
 from frdiff.auto_fr.search import ForecastCost, front, geometry, total_cost
 from frdiff.errors import FRDiffError
 from frdiff.facts import RunFacts
 from frdiff.families import Family
-from frdiff.forecast import KRIGING
+from frdiff.forecast import KRIGING, REUSE
 from frdiff.provenance import Network, Provenance
 from frdiff.schedule import StepKind
 from frdiff.schedule_file import Point, from_bytes, to_bytes
+from frdiff.session import Session
 
 pytestmark = pytest.mark.quick
 
@@ -144,7 +146,7 @@ def test_what_the_search_expects_ranks_real_runs(sampler):
 def test_the_gain_measured_at_few_places_is_near_that_of_every_step(sampler):
     trajectory, _ = record(sampler, 3)
     gains = []
-    for places in (EFFORTS["quick"].places, tuple(i / STEPS for i in range(1, STEPS - 1))):
+    for places in (EFFORTS["normal"].places, tuple(i / STEPS for i in range(1, STEPS - 1))):
         known = calibration(sampler, Effort(1, places, ()))
         known._runs, known._geometries = [trajectory], [geometry(trajectory)]
         known._measure_gains()
@@ -230,7 +232,8 @@ def test_the_prior_is_kept_where_it_was_better_and_next_to_it():
 
     unknown = point(None, None)
     points = verdicts([unknown, point(1.0, 2.0), unknown, point(2.0, 1.0), unknown])
-    assert [p.source for p in points] == ["calibrated", "calibrated", "prior", "prior", "prior"]
+    assert [p.source for p in points] == ["prior", "calibrated", "prior", "prior", "prior"]
+    assert [p.source for p in verdicts([unknown, unknown])] == ["calibrated", "calibrated"]
 
 
 def test_climbing_only_accepts_better_plans_and_records_them(sampler):
@@ -240,7 +243,8 @@ def test_climbing_only_accepts_better_plans_and_records_them(sampler):
         return math.log(final_error(roll_out(sampler, plan, trajectory), trajectory.final))
 
     start = skipping([0, *range(1, 8)])
-    plan, error, moves = climb(start, objective(start), objective, lambda keyframes: -sum(keyframes), time.monotonic() + 20)
+    late_first = lambda keyframes: -sum(keyframes)  # noqa: E731
+    plan, error, moves = climb(start, objective(start), objective, late_first, time.monotonic() + 20)
     assert moves and error < objective(start) and error == objective(plan)
     reached = [move.error for move in moves]
     assert reached == sorted(reached, reverse=True) and moves[-1].keyframes == keyframes_of(plan)
@@ -249,3 +253,26 @@ def test_climbing_only_accepts_better_plans_and_records_them(sampler):
 def test_neighbours_keep_the_number_and_the_first():
     for keyframes in neighbours((0, 4, 9), 12):
         assert len(set(keyframes)) == 3 and keyframes[0] == 0 and keyframes[-1] < 12
+
+
+def test_the_papers_gates_learn_a_better_than_even_schedule(sampler):
+    file = learn(sampler, MADE, "gates", 1, GateSettings(iterations=300))
+    assert file.method == "gates" and file.forecaster is REUSE and from_bytes(to_bytes(file), "gates") == file
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in sampler.network.parameters())
+    truth, _ = record(sampler, 77)
+    better = []
+    for point in file.points:
+        full = [i for i, kind in enumerate(point.kinds) if kind is StepKind.FULL]
+        if len(full) < STEPS:
+            even = sorted({round(i * STEPS / len(full)) for i in range(len(full))})
+            ours, theirs = (reused_error(sampler, keyframes, truth) for keyframes in (full, even))
+            better.append(math.log(theirs / ours))
+    assert len(better) > 2 and sum(better) / len(better) > 0
+
+
+@torch.no_grad()
+def reused_error(sampler, keyframes, truth):
+    """The error of a run that repeats the last computed output, as the gates do."""
+    schedule = FixedSchedule("even", REUSE, fixed=skipping(keyframes))
+    final = sampler(lambda facts: Session(schedule, facts.sigmas, facts.flow_time), truth.seed)
+    return final_error(final.detach(), truth.final)
