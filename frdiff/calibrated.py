@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,9 +54,9 @@ class CalibratedSchedule(Schedule):
         """The point of the front nearest to the dial."""
         return min(self._file.points, key=lambda point: (abs(point.cost - 1 / self.speedup), point.cost))
 
-    def accept(self, network: Network) -> str | None:
+    def accept(self, describe: Callable[[], Network]) -> str | None:
         """Raise FRDiffError for a network of another architecture; return a note for other weights, else None."""
-        made = self._file.provenance.network
+        made, network = self._file.provenance.network, describe()
         if network.cls != made.cls:
             raise FRDiffError(
                 f"The schedule {self._file.name} was calibrated for a network of class {_class(made.cls)}, and this "

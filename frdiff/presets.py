@@ -5,9 +5,6 @@ from __future__ import annotations
 from .prior import PriorSchedule
 from .schedule import PaperSchedule, Schedule
 
-# Of a full step, from the latencies published for SD 1.5 (arXiv 2312.03517, table 2).
-PAPER_PARTIAL_COST = 0.193
-
 EVERY_STEP = Schedule("every step computed")
 
 PRESETS: dict[str, Schedule] = {

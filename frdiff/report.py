@@ -34,7 +34,10 @@ class StepRecord:
 
 @dataclass
 class RunReport:
-    """A whole sampling run. `seconds` is wall-clock; `speedup` is estimated from the run's own full steps."""
+    """A whole sampling run. `seconds` is wall-clock; `speedup` is estimated from the run's own full steps.
+
+    `finished` is False while it runs, and stays so when it was interrupted or failed.
+    """
 
     schedule: str
     steps: int
@@ -43,6 +46,7 @@ class RunReport:
     stages: int = 0
     forecaster: str = "reuse"
     stochastic: bool | None = None
+    finished: bool = False
     reasons: list[str] = field(default_factory=list)
     records: list[StepRecord] = field(default_factory=list)
 
@@ -107,6 +111,7 @@ class RunReport:
             "stages": self.stages,
             "forecaster": self.forecaster,
             "stochastic": self.stochastic,
+            "finished": self.finished,
             "reason": " ".join(self.reasons) or None,
             "records": [asdict(record) for record in self.records],
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -84,7 +85,7 @@ class Schedule:
         """Why the plan cannot be as fast as was asked, as a sentence; None where it can."""
         return None
 
-    def accept(self, network: Network) -> str | None:
+    def accept(self, describe: Callable[[], Network]) -> str | None:
         """Raise FRDiffError when the schedule is for another network; return a note, None when there is none."""
         return None
 

@@ -2,11 +2,16 @@
 
 from comfy_api.latest import ComfyExtension
 
-from .analysis import FRDiffReport
+from .analysis import FRDiffCompare, FRDiffReport
 from .calibration import FRDiffAutoFR, FRDiffScheduleLoader
 from .patching import FRDiffModelPatcher
+from .routes import register
 from .sampling import FRDiffKSampler, FRDiffKSamplerAdvanced
 from .schedules import FRDiffSchedule
+from .sweep import FRDiffSweep
+
+# Once at import: the host collects routes before it starts to listen.
+register()
 
 
 class FRDiffExtension(ComfyExtension):
@@ -15,11 +20,6 @@ class FRDiffExtension(ComfyExtension):
     async def get_node_list(self):
         """Every node class of the pack."""
         return [
-            FRDiffKSampler,
-            FRDiffKSamplerAdvanced,
-            FRDiffModelPatcher,
-            FRDiffSchedule,
-            FRDiffScheduleLoader,
-            FRDiffAutoFR,
-            FRDiffReport,
-        ]
+            FRDiffKSampler, FRDiffKSamplerAdvanced, FRDiffModelPatcher, FRDiffSchedule,
+            FRDiffScheduleLoader, FRDiffAutoFR, FRDiffReport, FRDiffCompare, FRDiffSweep,
+        ]  # fmt: skip

@@ -1,12 +1,20 @@
-"""The report node."""
+"""The nodes that show what a run did and how like two results are."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from comfy_api.latest import io
 
+from ..frdiff.cells import computed_cells
+from ..frdiff.errors import FRDiffError
+from ..frdiff.likeness import difference, latent_error, psnr, ssim
 from ..frdiff.report import RunReport
+from .drawing import step_plot, to_image
 from .inputs import CATEGORY, ReportType
-from .live import node_id, show
+
+UNKNOWN = float("nan")
 
 
 class FRDiffReport(io.ComfyNode):
@@ -23,13 +31,87 @@ class FRDiffReport(io.ComfyNode):
             outputs=[
                 io.String.Output(display_name="text", tooltip="The report in words."),
                 io.String.Output(display_name="json", tooltip="The report as JSON, with one record per evaluation."),
+                io.Image.Output(display_name="plot", tooltip="A picture of the steps: kind, time, forecast error."),
             ],
-            hidden=[io.Hidden.unique_id],
             is_output_node=True,
         )
 
     @classmethod
     def execute(cls, report: RunReport) -> io.NodeOutput:
         text, data = report.text(), report.json()
-        show(text, node_id(cls))
-        return io.NodeOutput(text, data, ui={"text": [text, data]})
+        plot = step_plot(list(computed_cells(report.records).values()), report.line())
+        return io.NodeOutput(text, data, to_image(plot), ui={"text": [text, data]})
+
+
+class FRDiffCompare(io.ComfyNode):
+    """How like two pictures or two latents are."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FRDiffCompare",
+            display_name="FRDiff Compare",
+            category=CATEGORY,
+            description="Compares two results of the same size: pictures, latents, or both.",
+            inputs=[
+                io.Image.Input("image_a", optional=True, tooltip="The pictures to compare with."),
+                io.Image.Input("image_b", optional=True, tooltip="The pictures to judge."),
+                io.Latent.Input("latent_a", optional=True, tooltip="The latent to compare with."),
+                io.Latent.Input("latent_b", optional=True, tooltip="The latent to judge."),
+                io.Float.Input(
+                    "amplify", default=4.0, min=0.1, max=100.0, step=0.1,
+                    tooltip="How many times brighter the difference is drawn.",
+                ),
+            ],
+            outputs=[
+                io.Float.Output(display_name="psnr", tooltip="PSNR in dB; 100 means equal. NaN without pictures."),
+                io.Float.Output(display_name="ssim", tooltip="SSIM; 1 means equal. NaN without pictures."),
+                io.Float.Output(
+                    display_name="latent_error", tooltip="Size of the difference over that of latent a. NaN without."
+                ),
+                io.Image.Output(display_name="difference", tooltip="Where they differ: black is equal."),
+                io.String.Output(display_name="text", tooltip="The figures in words."),
+            ],
+            is_output_node=True,
+        )  # fmt: skip
+
+    @classmethod
+    def execute(
+        cls, amplify: float = 4.0, image_a: Any = None, image_b: Any = None, latent_a: Any = None, latent_b: Any = None
+    ) -> io.NodeOutput:
+        images = _pair("image", image_a, image_b)
+        latents = _pair("latent", *(latent and latent["samples"] for latent in (latent_a, latent_b)))
+        if images is None and latents is None:
+            raise FRDiffError("There is nothing to compare: connect two images or two latents.")
+        figures = (psnr(*images), ssim(*images)) if images else (UNKNOWN, UNKNOWN)
+        error = latent_error(*latents) if latents else UNKNOWN
+        a, b = images or _as_pictures(latents)
+        shown = difference(a, b, amplify)
+        text = _in_words(*figures, error)
+        return io.NodeOutput(*figures, error, shown, text, ui={"text": [text]})
+
+
+def _pair(name: str, a: Any, b: Any) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Two tensors of one shape on one device, or None without the second or the first."""
+    if a is None or b is None:
+        if a is not b:
+            raise FRDiffError(f"Only one {name} is connected: connect {name}_a and {name}_b.")
+        return None
+    if a.shape != b.shape:
+        raise FRDiffError(f"The {name}s have different shapes: {tuple(a.shape)} and {tuple(b.shape)}.")
+    return a, b.to(a.device)
+
+
+def _as_pictures(latents: Any) -> list[torch.Tensor]:
+    """Latents (B, C, ..., H, W) as (B * ..., H, W, C), scaled so that the first one's spread is 1."""
+    scale = latents[0].float().std().clamp(min=1e-6)
+    return [latent.float().movedim(1, -1).flatten(0, -4) / scale for latent in latents]
+
+
+def _in_words(decibels: float, similarity: float, error: float) -> str:
+    parts = [
+        (decibels, f"PSNR {decibels:.2f} dB"), (similarity, f"SSIM {similarity:.4f}"),
+        (error, f"latent error {error * 100:.2f} %"),
+    ]  # fmt: skip
+    # NaN alone differs from itself.
+    return ", ".join(words for value, words in parts if value == value)

@@ -23,7 +23,7 @@ from ..frdiff.provenance import VERSION, Network, Provenance
 from ..frdiff.schedule_file import SUFFIX, ScheduleFile, read_schedule, schedule_path, write_schedule
 from .host import attach_engine
 from .inputs import CATEGORY, ScheduleType
-from .live import node_id, show
+from .live import node_id, prompt_server
 
 FOLDER = "frdiff"
 SHIPPED = Path(__file__).resolve().parent.parent / "schedules"
@@ -102,7 +102,7 @@ class FRDiffAutoFR(io.ComfyNode):
         def progress(part: float, text: str) -> None:
             comfy.model_management.throw_exception_if_processing_interrupted()
             bar.update_absolute(int(100 * part))
-            show(text, unique_id)
+            _say(text, unique_id)
 
         def sample(make: MakeEngine, run_seed: int, run_steps: int | None) -> torch.Tensor:
             return _sample(
@@ -115,7 +115,7 @@ class FRDiffAutoFR(io.ComfyNode):
         with torch.inference_mode():
             file = calibration.run(lambda known: write_schedule(path, known))
         text = describe(file)
-        show(text, unique_id)
+        _say(text, unique_id)
         return io.NodeOutput(calibrated(file, speedup), ui={"text": [text]})
 
 
@@ -146,8 +146,9 @@ class FRDiffScheduleLoader(io.ComfyNode):
     def execute(cls, file: str, speedup: float) -> io.NodeOutput:
         known = read_schedule(find_file(file))
         schedule = calibrated(known, speedup)
-        show(f"{describe(known)}\nAt this dial: {1 / schedule.point.cost:.2f}x", node_id(cls))
-        return io.NodeOutput(schedule)
+        text = f"{describe(known)}\nAt this dial: {1 / schedule.point.cost:.2f}x"
+        _say(text, node_id(cls))
+        return io.NodeOutput(schedule, ui={"text": [text]})
 
 
 def file_names() -> list[str]:
@@ -202,6 +203,13 @@ def _sample(
         model, noise, steps, cfg, sampler, scheduler, positive, negative, samples,
         noise_mask=latent.get("noise_mask"), disable_pbar=True, seed=seed,
     )  # fmt: skip
+
+
+def _say(text: str, unique_id: str | None) -> None:
+    """Write on a node while it is executed, where ComfyUI runs as a server."""
+    server = prompt_server()
+    if server is not None and unique_id is not None:
+        server.send_progress_text(text, unique_id)
 
 
 def _folders() -> list[str]:

@@ -22,6 +22,7 @@ KEY = "frdiff"
 
 TellReport = Callable[[RunReport], None]
 MakeEngine = Callable[[RunFacts], Any]
+Observe = Callable[[Session], None]
 
 
 def chosen(speedup: float, schedule: Schedule | None) -> Schedule | None:
@@ -30,17 +31,18 @@ def chosen(speedup: float, schedule: Schedule | None) -> Schedule | None:
     return schedule if schedule is not None else (None if speedup == 1 else by_dial)
 
 
-def attach(model: Any, schedule: Schedule | None, tell: TellReport) -> Any:
+def attach(model: Any, schedule: Schedule | None, tell: TellReport, observe: Observe = lambda session: None) -> Any:
     """Return a clone of a MODEL whose sampling runs go through a Session; a previous attachment is replaced.
 
-    Without a schedule nothing is attached and everything is computed. `tell` receives the report when a run ends.
+    Without a schedule nothing is attached and everything is computed. `tell` receives the report when a run ends,
+    `observe` the session at each evaluation.
     """
     if not hasattr(model, "add_wrapper_with_key"):
         raise FRDiffError("The input `model` is not a diffusion model. Connect the MODEL output of a loader.")
     if schedule is None:
         return attach_engine(model, None, tell)
     network = model.get_model_object("diffusion_model")
-    note = schedule.accept(network_of(getattr(network, "_orig_mod", network)))
+    note = schedule.accept(lambda: network_of(getattr(network, "_orig_mod", network)))
 
     def session(facts: RunFacts) -> Session:
         run = Session(
@@ -50,6 +52,7 @@ def attach(model: Any, schedule: Schedule | None, tell: TellReport) -> Any:
             region=facts.region,
             expects_noise=facts.expects_noise,
             free_memory=soft_empty_cache,
+            observe=observe,
             moves=facts.moves,
         )
         if note:
@@ -86,7 +89,9 @@ def _outer_sample(make: MakeEngine, tell: Callable[[Any], None]) -> Callable[...
         options = guider.model_options.setdefault("transformer_options", {})
         _add_run_wrappers(options.setdefault("wrappers", {}), session)
         try:
-            return executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kwargs)
+            result = executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kwargs)
+            session.report.finished = True
+            return result
         finally:
             tell(session.close())
 

@@ -1,8 +1,10 @@
 """Types and inputs that several nodes share."""
 
+import comfy.samplers
 from comfy_api.latest import io
 
 CATEGORY = "FRDiff"
+SEED_MAX = 0xFFFFFFFFFFFFFFFF
 
 ScheduleType = io.Custom("FRDIFF_SCHEDULE")
 ReportType = io.Custom("FRDIFF_REPORT")
@@ -20,8 +22,26 @@ def speedup_input() -> io.Input:
     )
 
 
-def schedule_input() -> io.Input:
-    """An optional schedule, which replaces the dial."""
-    return ScheduleType.Input(
-        "schedule", optional=True, tooltip="A schedule from FRDiff Schedule. With it the dial is not used."
-    )
+def schedule_input(tooltip: str = "A schedule from FRDiff Schedule. With it the dial is not used.") -> io.Input:
+    """An optional schedule."""
+    return ScheduleType.Input("schedule", optional=True, tooltip=tooltip)
+
+
+def sampler_inputs(seed: str, *before_seed: io.Input) -> list[io.Input]:
+    """From `model` to `latent_image`, in the host's own order; `seed` is the seed's id."""
+    return [
+        io.Model.Input("model", tooltip="The model used for denoising the input latent."),
+        *before_seed,
+        io.Int.Input(
+            seed, default=0, min=0, max=SEED_MAX, control_after_generate=True, tooltip="The seed that makes the noise."
+        ),
+        io.Int.Input("steps", default=20, min=1, max=10000, tooltip="The number of denoising steps."),
+        io.Float.Input(
+            "cfg", default=8.0, min=0.0, max=100.0, step=0.1, round=0.01, tooltip="How closely to follow the prompt."
+        ),
+        io.Combo.Input("sampler_name", options=comfy.samplers.KSampler.SAMPLERS, tooltip="The sampling algorithm."),
+        io.Combo.Input("scheduler", options=comfy.samplers.KSampler.SCHEDULERS, tooltip="How noise is taken away."),
+        io.Conditioning.Input("positive", tooltip="What the picture should show."),
+        io.Conditioning.Input("negative", tooltip="What the picture should not show."),
+        io.Latent.Input("latent_image", tooltip="The latent to denoise."),
+    ]

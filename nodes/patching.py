@@ -8,7 +8,7 @@ from comfy_api.latest import io
 
 from .host import attach, chosen
 from .inputs import CATEGORY, schedule_input, speedup_input
-from .live import node_id, show
+from .live import StepMap
 
 
 class FRDiffModelPatcher(io.ComfyNode):
@@ -27,12 +27,10 @@ class FRDiffModelPatcher(io.ComfyNode):
                 schedule_input(),
             ],
             outputs=[io.Model.Output(tooltip="The model for a sampler node or a guider.")],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
         )
 
     @classmethod
     def execute(cls, model: Any, speedup: float, schedule: Any = None) -> io.NodeOutput:
-        unique_id = node_id(cls)
-        return io.NodeOutput(
-            attach(model, chosen(speedup, schedule), lambda report: show(report.line(), unique_id))
-        )
+        step_map = StepMap(cls)
+        return io.NodeOutput(attach(model, chosen(speedup, schedule), step_map.end, step_map.observe))

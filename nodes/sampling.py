@@ -5,42 +5,14 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import comfy.samplers
 from comfy_api.latest import io
 
 from nodes import common_ksampler  # pyright: ignore[reportAttributeAccessIssue]  (ComfyUI's nodes.py, not this package)
 
 from ..frdiff.report import RunReport
 from .host import attach, chosen
-from .inputs import CATEGORY, ReportType, schedule_input, speedup_input
-from .live import node_id, show
-
-SEED_MAX = 0xFFFFFFFFFFFFFFFF
-
-
-def _model_input() -> io.Input:
-    return io.Model.Input("model", tooltip="The model used for denoising the input latent.")
-
-
-def _seed_input(name: str) -> io.Input:
-    return io.Int.Input(
-        name, default=0, min=0, max=SEED_MAX, control_after_generate=True, tooltip="The seed that makes the noise."
-    )
-
-
-def _sampler_inputs() -> list[io.Input]:
-    """From `steps` to `latent_image`, in the host's own order."""
-    return [
-        io.Int.Input("steps", default=20, min=1, max=10000, tooltip="The number of denoising steps."),
-        io.Float.Input(
-            "cfg", default=8.0, min=0.0, max=100.0, step=0.1, round=0.01, tooltip="How closely to follow the prompt."
-        ),
-        io.Combo.Input("sampler_name", options=comfy.samplers.KSampler.SAMPLERS, tooltip="The sampling algorithm."),
-        io.Combo.Input("scheduler", options=comfy.samplers.KSampler.SCHEDULERS, tooltip="How noise is taken away."),
-        io.Conditioning.Input("positive", tooltip="What the picture should show."),
-        io.Conditioning.Input("negative", tooltip="What the picture should not show."),
-        io.Latent.Input("latent_image", tooltip="The latent to denoise."),
-    ]
+from .inputs import CATEGORY, ReportType, sampler_inputs, schedule_input, speedup_input
+from .live import StepMap
 
 
 def _outputs() -> list[io.Output]:
@@ -55,13 +27,18 @@ def _sample(
 ) -> io.NodeOutput:
     """Run the host's own sampling function with the engine attached."""
     reports: list[RunReport] = []
+    step_map = StepMap(node)
+
+    def tell(report: RunReport) -> None:
+        reports.append(report)
+        step_map.end(report)
+
     chosen_schedule = chosen(speedup, schedule)
     started = time.perf_counter()
-    (latent,) = common_ksampler(attach(model, chosen_schedule, reports.append), *args, **kwargs)
+    (latent,) = common_ksampler(attach(model, chosen_schedule, tell, step_map.observe), *args, **kwargs)
     if not reports:
         reason = "The dial is at 1.0, which is off." if chosen_schedule is None else "There was nothing to sample."
-        reports.append(RunReport("off", steps, time.perf_counter() - started, reasons=[reason]))
-    show(reports[-1].line(), node_id(node))
+        tell(RunReport("off", steps, time.perf_counter() - started, finished=True, reasons=[reason]))
     return io.NodeOutput(latent, reports[-1])
 
 
@@ -76,9 +53,7 @@ class FRDiffKSampler(io.ComfyNode):
             category=CATEGORY,
             description="KSampler that computes fewer steps in full. Replace KSampler by it, and turn the dial.",
             inputs=[
-                _model_input(),
-                _seed_input("seed"),
-                *_sampler_inputs(),
+                *sampler_inputs("seed"),
                 io.Float.Input(
                     "denoise", default=1.0, min=0.0, max=1.0, step=0.01, tooltip="Lower values keep the input picture."
                 ),
@@ -86,7 +61,7 @@ class FRDiffKSampler(io.ComfyNode):
                 schedule_input(),
             ],
             outputs=_outputs(),
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
         )
 
     @classmethod
@@ -111,10 +86,10 @@ class FRDiffKSamplerAdvanced(io.ComfyNode):
             category=CATEGORY,
             description="KSampler (Advanced) that computes fewer steps in full.",
             inputs=[
-                _model_input(),
-                io.Combo.Input("add_noise", options=["enable", "disable"], tooltip="Whether noise is added first."),
-                _seed_input("noise_seed"),
-                *_sampler_inputs(),
+                *sampler_inputs(
+                    "noise_seed",
+                    io.Combo.Input("add_noise", options=["enable", "disable"], tooltip="Whether noise is added first."),
+                ),
                 io.Int.Input("start_at_step", default=0, min=0, max=10000, tooltip="The first step to run."),
                 io.Int.Input("end_at_step", default=10000, min=0, max=10000, tooltip="The step to stop at."),
                 io.Combo.Input(
@@ -125,7 +100,7 @@ class FRDiffKSamplerAdvanced(io.ComfyNode):
                 schedule_input(),
             ],
             outputs=_outputs(),
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
         )  # fmt: skip
 
     @classmethod

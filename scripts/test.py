@@ -2,6 +2,7 @@
 
     python scripts/test.py                        all tests
     python scripts/test.py tests/engine -k mixing arguments go on to pytest
+    python scripts/test.py -m browser             those in a real browser; the others need none
     python scripts/test.py --lint                 ruff and pyright instead of the tests
     python scripts/test.py --comfyui PATH         use an existing ComfyUI
 """
@@ -13,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from host import ROOT, Host, SetupError, add_comfyui_argument, ensure_host, ensure_test_tools
+from host import ROOT, Host, SetupError, add_comfyui_argument, ensure_browser_tools, ensure_host, ensure_test_tools
 
 TESTS = ROOT / "tests"
 
@@ -29,6 +30,8 @@ def main() -> int:
     try:
         host = ensure_host(arguments.comfyui)
         ensure_test_tools(host)
+        if any("browser" in argument for argument in passed_on):
+            ensure_browser_tools(host)
     except SetupError as error:
         print(f"Set-up stopped: {error}", file=sys.stderr)
         return 1

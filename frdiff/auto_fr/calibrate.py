@@ -206,11 +206,14 @@ class Calibration:
         for number, (index, point) in enumerate(list(self._tried.items()) if truths else []):
             self._progress(0.9 + 0.1 * number / len(self._tried), f"Judging {1 / point.cost:.2g}x")
             plan = plan_of([(kind, 1.0) for kind in point.kinds])
+            ours = self._logs(plan, truths, point.repair)
+            priors = self._logs(self._prior(point), truths, PriorSchedule.repair)
             self._tried[index] = replace(
                 point,
-                error=self._mean(plan, truths, point.repair),
-                prior_error=self._mean(self._prior(point), truths, PriorSchedule.repair),
+                error=math.exp(float(ours.mean())),
+                prior_error=math.exp(float(priors.mean())),
                 fewer_error=self._mean_fewer(point, truths),
+                source=CALIBRATED if clearly_less(ours, priors) else PRIOR,
             )
             keep(self.file(STOPPED))
 
@@ -254,12 +257,12 @@ class Calibration:
     def _error(self, plan: Plan, trajectory: Trajectory, repair: float = 0.0) -> float:
         return final_error(roll_out(self._sample, plan, trajectory, self._families, repair), trajectory.final)
 
-    def _mean(self, plan: Plan, runs: list[Trajectory], repair: float) -> float:
-        """The geometric mean, because that is what decibels add up to."""
-        return math.exp(float(np.mean([math.log(max(self._error(plan, run, repair), 1e-30)) for run in runs])))
+    def _logs(self, plan: Plan, runs: list[Trajectory], repair: float) -> np.ndarray:
+        """Logarithms of the errors, whose mean is what decibels add up to."""
+        return np.log([max(self._error(plan, run, repair), 1e-30) for run in runs])
 
     def _objective(self, plan: Plan, repair: float = 0.0) -> float:
-        return math.log(self._mean(plan, self._runs, repair))
+        return float(self._logs(plan, self._runs, repair).mean())
 
     def _mean_fewer(self, point: Point, truths: list[Trajectory]) -> float | None:
         steps = max(round(point.cost * self._steps), 1)
@@ -270,15 +273,23 @@ class Calibration:
 
 def verdicts(points: list[Point]) -> list[Point]:
     """Give the prior the points where it was not clearly worse, their neighbours, and those outside what was tried."""
-    lost = {i: not point.error < MARGIN * point.prior_error for i, point in enumerate(points)
-            if point.error is not None and point.prior_error is not None}  # fmt: skip
+    tried = {i: point.source == CALIBRATED and point.error < MARGIN * point.prior_error
+             for i, point in enumerate(points)
+             if point.error is not None and point.prior_error is not None}  # fmt: skip
 
-    def keeps_prior(i: int) -> bool:
-        below = max((j for j in lost if j <= i), default=None)
-        above = min((j for j in lost if j >= i), default=None)
-        return any(j is None or lost[j] for j in (below, above))
+    def won(i: int) -> bool:
+        below = max((j for j in tried if j <= i), default=None)
+        above = min((j for j in tried if j >= i), default=None)
+        return all(j is not None and tried[j] for j in (below, above))
 
-    return [replace(point, source=PRIOR if lost and keeps_prior(i) else CALIBRATED) for i, point in enumerate(points)]
+    return [replace(point, source=CALIBRATED if not tried or won(i) else PRIOR) for i, point in enumerate(points)]
+
+
+def clearly_less(ours: np.ndarray, others: np.ndarray) -> bool:
+    """Whether the mean of paired differences is below zero by more than its own standard error."""
+    apart = ours - others
+    error = apart.std(ddof=1) / math.sqrt(len(apart)) if len(apart) > 1 else 0.0
+    return bool(apart.mean() < -error)
 
 
 def plain_run(sample: Sample, seed: int, steps: int | None = None) -> torch.Tensor:

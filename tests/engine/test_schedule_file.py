@@ -281,12 +281,12 @@ def test_it_says_how_far_it_is_from_what_it_was_made_for():
 @quick
 def test_another_network_is_refused_and_other_weights_are_noted():
     schedule = calibrated(example(), 2)
-    assert schedule.accept(NETWORK) is None
-    assert "other weights" in (schedule.accept(replace(NETWORK, weights="c" * 16)) or "")
+    assert schedule.accept(lambda: NETWORK) is None
+    assert "other weights" in (schedule.accept(lambda: replace(NETWORK, weights="c" * 16)) or "")
     with pytest.raises(FRDiffError, match="class Net"):
-        schedule.accept(replace(NETWORK, cls="host.Other"))
+        schedule.accept(lambda: replace(NETWORK, cls="host.Other"))
     with pytest.raises(FRDiffError, match="other layer sizes"):
-        schedule.accept(replace(NETWORK, architecture="c" * 16))
+        schedule.accept(lambda: replace(NETWORK, architecture="c" * 16))
 
 
 @quick

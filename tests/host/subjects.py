@@ -1,5 +1,6 @@
 """Models with conditions and a latent, and what a user does with them."""
 
+import importlib
 import math
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -78,8 +79,16 @@ class Subject:
 
 
 def node(host, name, *inputs, **named):
-    """The first output of one of the host's nodes."""
-    cls = host.NODE_CLASS_MAPPINGS[name]
+    """The first output of a node of the host or of the pack."""
+    return _executed(host.NODE_CLASS_MAPPINGS[name], inputs, named)
+
+
+def extra_node(module, name, *inputs, **named):
+    """The first output of a node that comes with the host in a file of its own."""
+    return _executed(getattr(importlib.import_module(f"comfy_extras.nodes_{module}"), name), inputs, named)
+
+
+def _executed(cls, inputs, named):
     if hasattr(cls, "define_schema"):
         return cls.execute(*inputs, **named).result[0]
     return getattr(cls(), cls.FUNCTION)(*inputs, **named)[0]

@@ -18,8 +18,9 @@ def folder(host, tmp_path, monkeypatch):
 def calibrate(host, demo, effort="quick", sampler="euler", name="mine", speedup=2.0, **more):
     latent = {"samples": torch.zeros(1, 4, 16, 16)}
     return host.NODE_CLASS_MAPPINGS["FRDiffAutoFR"].execute(
-        demo.model, demo.positive, demo.negative, latent, 5, STEPS, 3.0, sampler, "normal", effort, name, speedup, **more
-    )
+        demo.model, demo.positive, demo.negative, latent, 5, STEPS, 3.0, sampler, "normal", effort, name, speedup,
+        **more,
+    )  # fmt: skip
 
 
 def load(host, file, speedup=2.0):
@@ -93,7 +94,7 @@ def test_cancelled_it_leaves_what_is_known(host, demo, folder, percent, files, m
 
 
 def test_the_shipped_files_are_for_the_demo_models(host, demo):
-    names = [name for name in host.NODE_CLASS_MAPPINGS["FRDiffScheduleLoader"].define_schema().inputs[0].options]
+    names = host.NODE_CLASS_MAPPINGS["FRDiffScheduleLoader"].define_schema().inputs[0].options
     shipped = [name for name in names if name.startswith("shipped: ")]
     assert len(shipped) == 4
     fitting = 0

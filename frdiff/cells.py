@@ -1,0 +1,61 @@
+"""A run or a plan as cells, one for each solver step: what step maps and plots show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from .report import StepRecord
+from .schedule import Plan, StepKind
+
+# A step with several evaluations counts as the most costly of them.
+COSTLIEST_FIRST = [StepKind.FULL.value, StepKind.PARTIAL.value, StepKind.SKIP.value]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One solver step: sigma, kind, milliseconds of network time, forecast error relative to the output.
+
+    `evaluations` is 0 for a step that was only planned.
+    """
+
+    step: int
+    sigma: float
+    kind: str
+    planned: str
+    mix: float = 1.0
+    ms: float = 0.0
+    forecast_error: float | None = None
+    evaluations: int = 0
+
+
+def planned_cells(sigmas: Sequence[float], plan: Plan) -> list[Cell]:
+    """The cells of a plan; `sigmas` are the noise levels at which its steps start."""
+    return [
+        Cell(step, float(sigma), planned.kind.value, planned.kind.value, planned.mix)
+        for step, (sigma, planned) in enumerate(zip(sigmas, plan, strict=False))
+    ]
+
+
+def computed_cells(records: Iterable[StepRecord]) -> dict[int, Cell]:
+    """The cells of the steps that ran, by step."""
+    cells: dict[int, Cell] = {}
+    for record in records:
+        cells[record.step] = with_record(cells.get(record.step), record)
+    return cells
+
+
+def with_record(cell: Cell | None, record: StepRecord) -> Cell:
+    """A step's cell with one more evaluation in it."""
+    if cell is None:
+        return Cell(
+            record.step, record.sigma, record.kind, record.planned, record.mix, record.ms, record.forecast_error, 1
+        )
+    errors = [error for error in (cell.forecast_error, record.forecast_error) if error is not None]
+    return replace(
+        cell,
+        kind=min(cell.kind, record.kind, key=COSTLIEST_FIRST.index),
+        ms=cell.ms + record.ms,
+        forecast_error=max(errors, default=None),
+        evaluations=cell.evaluations + 1,
+    )

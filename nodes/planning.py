@@ -1,0 +1,123 @@
+"""The plan of a run before there is a model: the host's own noise levels, the engine's own schedules."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import comfy.model_sampling
+import comfy.samplers
+
+from nodes import NODE_CLASS_MAPPINGS  # pyright: ignore[reportAttributeAccessIssue]  (ComfyUI's nodes.py)
+
+from ..frdiff.cells import Cell, planned_cells
+from ..frdiff.errors import FRDiffError
+from ..frdiff.schedule import Course, Schedule, StepKind, counted_speedup
+from ..frdiff.solver import ADDS_NOISE
+from ..frdiff.stages import COST_WITHIN_BLOCKS
+from .host import chosen, flow_time_of
+
+# Nodes that make a schedule from their widgets alone.
+SCHEDULE_NODES = ("FRDiffSchedule", "FRDiffScheduleLoader")
+MAX_STEPS = 10000
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The sampler's widgets that shape a plan; `schedule` names a node that makes one, with its widgets."""
+
+    steps: int = 20
+    sampler_name: str = "euler"
+    scheduler: str = "normal"
+    denoise: float = 1.0
+    start_at_step: int = 0
+    end_at_step: int = MAX_STEPS
+    speedup: float = 2.0
+    schedule: tuple[str, tuple[tuple[str, Any], ...]] | None = None
+
+
+class StandardModel:
+    """Stands in for a MODEL where only its noise levels are asked for: those of SD 1.5 and SDXL."""
+
+    class Sampling(comfy.model_sampling.ModelSamplingDiscrete, comfy.model_sampling.EPS):
+        """The host's own noise levels and noise prediction."""
+
+    def __init__(self) -> None:
+        self._sampling = StandardModel.Sampling()
+
+    def get_model_object(self, name: str) -> Any:
+        """The host's way of asking for a model's sampling."""
+        return self._sampling
+
+
+def settings_from(data: dict[str, Any]) -> Settings:
+    """Settings from what a browser sent; raises FRDiffError with a sentence."""
+    try:
+        source = data.get("schedule")
+        settings = Settings(
+            steps=int(data.get("steps", Settings.steps)),
+            sampler_name=str(data.get("sampler_name", Settings.sampler_name)),
+            scheduler=str(data.get("scheduler", Settings.scheduler)),
+            denoise=float(data.get("denoise", Settings.denoise)),
+            start_at_step=int(data.get("start_at_step", Settings.start_at_step)),
+            end_at_step=int(data.get("end_at_step", Settings.end_at_step)),
+            speedup=float(data.get("speedup", Settings.speedup)),
+            schedule=(str(source["node"]), tuple(sorted(source["inputs"].items()))) if source else None,
+        )
+        # What cannot be a key of the cache cannot be a widget's value.
+        hash(settings)
+    except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
+        raise FRDiffError("The request for a plan could not be read.") from error
+    if not 1 <= settings.steps <= MAX_STEPS:
+        raise FRDiffError(f"The number of steps is {settings.steps}; it must be between 1 and {MAX_STEPS}.")
+    return settings
+
+
+@lru_cache(maxsize=256)
+def plan(settings: Settings) -> dict[str, Any]:
+    """The planned cells, their counts and the counted speed-up, as plain data; raises FRDiffError."""
+    schedule = _schedule(settings)
+    model = StandardModel()
+    sigmas = run_sigmas(model, settings)
+    flow_time = flow_time_of(model)
+    course = Course(
+        tuple(flow_time(sigma) for sigma in sigmas), settings.sampler_name in ADDS_NOISE, COST_WITHIN_BLOCKS
+    )
+    steps = (schedule or Schedule("off")).plan(course)
+    cells = planned_cells(sigmas, steps)
+    return {
+        "cells": cells_data(cells),
+        "counts": {kind.value: sum(cell.kind == kind.value for cell in cells) for kind in StepKind},
+        "speedup": counted_speedup(steps, COST_WITHIN_BLOCKS) if steps else None,
+        "off": schedule is None,
+    }
+
+
+def cells_data(cells: list[Cell]) -> list[dict[str, Any]]:
+    """Cells as plain data for JSON."""
+    return [dict(vars(cell)) for cell in cells]
+
+
+def run_sigmas(model: Any, settings: Settings) -> list[float]:
+    """The noise levels that the host's KSampler gives a run, one more than there are steps."""
+    sampler = comfy.samplers.KSampler(
+        model, settings.steps, "cpu", settings.sampler_name, settings.scheduler, settings.denoise
+    )
+    sigmas = sampler.sigmas.tolist()[: settings.end_at_step + 1][settings.start_at_step :]
+    return sigmas if len(sigmas) > 1 else []
+
+
+def _schedule(settings: Settings) -> Schedule | None:
+    if settings.schedule is None:
+        return chosen(settings.speedup, None)
+    name, inputs = settings.schedule
+    node = NODE_CLASS_MAPPINGS.get(name) if name in SCHEDULE_NODES else None
+    if node is None:
+        raise FRDiffError("The plan is known when the run starts: it comes from a node that has to run first.")
+    wanted = inspect.signature(node.execute).parameters
+    try:
+        return node.execute(**{key: value for key, value in inputs if key in wanted}).result[0]
+    except TypeError as error:
+        raise FRDiffError("The request for a plan could not be read.") from error

@@ -1,0 +1,137 @@
+"""Make the shared workflows in workflows/: build each graph in the real frontend and let it save.
+
+    python scripts/make_workflows.py               all workflows, with their pictures
+    python scripts/make_workflows.py --comfyui P   with an existing ComfyUI
+
+The graphs are data in workflow_graphs.py. The frontend makes the nodes, connects them and writes the file;
+the thumbnail is a picture of the canvas.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from browser import Frontend, NoBrowser, browser, frontend
+from host import HOST_DIR, ROOT, Host, SetupError, add_comfyui_argument, ensure_browser_tools, ensure_host, link_packs
+from server import ServerError, comfyui
+from workflow_graphs import WORKFLOWS, Graph
+
+FOLDER = ROOT / "workflows"
+# The part of the window that no bar of the frontend covers: x, y, width, height.
+WINDOW, CANVAS = (1600, 1000), (60, 135, 1540, 800)
+THUMBNAIL = (770, 400)
+BUILD = """async ([graph, name]) => {
+  await app.loadGraphData({ last_node_id: 0, last_link_id: 0, nodes: [], links: [], version: 0.4 }, true, true, name)
+  app.graph.id = crypto.randomUUID()
+  const made = {}
+  for (const [key, spec] of Object.entries(graph.nodes)) {
+    const node = LiteGraph.createNode(spec.type)
+    if (!node) throw new Error(`There is no node ${spec.type}.`)
+    app.graph.add(node)
+    made[key] = node
+    node.pos = spec.place
+    if (spec.title) node.title = spec.title
+    for (const [name, value] of Object.entries(spec.widgets)) {
+      const widget = name ? node.widgets.find((one) => one.name === name) : node.widgets[0]
+      if (!widget) throw new Error(`${spec.type} has no widget ${name}.`)
+      widget.value = value
+    }
+    if (spec.models.length) {
+      node.properties.models = spec.models.map(([name, url, directory]) => ({ name, url, directory }))
+    }
+  }
+  for (const link of graph.links) {
+    const [[from, output], [to, input]] = link.split(" -> ").map((end) => end.split("."))
+    const slot = made[from].outputs.findIndex((one) => one.name === output)
+    const target = made[to].inputs.findIndex((one) => one.name === input)
+    if (slot < 0 || target < 0) throw new Error(`There is nothing to connect for ${link}.`)
+    made[from].connect(slot, made[to], target)
+  }
+  // Widgets and step maps have their places once the canvas has drawn them.
+  await new Promise((done) => setTimeout(done, 1500))
+  for (const [key, spec] of Object.entries(graph.nodes)) {
+    const least = made[key].computeSize()
+    const [width, height] = spec.size ?? least
+    made[key].setSize([Math.max(width, least[0]), Math.max(height, least[1])])
+  }
+  app.canvas.ds.scale = 1
+  app.canvas.ds.offset = [0, 0]
+}"""
+FIT = """([x, y, width, height]) => {
+  const nodes = app.graph._nodes
+  const left = Math.min(...nodes.map((n) => n.pos[0])), top = Math.min(...nodes.map((n) => n.pos[1] - 50))
+  const right = Math.max(...nodes.map((n) => n.pos[0] + n.size[0]))
+  const bottom = Math.max(...nodes.map((n) => n.pos[1] + n.size[1]))
+  const scale = Math.min(width / (right - left + 40), height / (bottom - top + 40))
+  const canvas = app.canvas.canvas.getBoundingClientRect()
+  app.canvas.ds.scale = scale
+  app.canvas.ds.offset = [
+    (x - canvas.x + width / 2) / scale - (left + right) / 2,
+    (y - canvas.y + height / 2) / scale - (top + bottom) / 2
+  ]
+  app.canvas.setDirty(true, true)
+}"""
+
+
+def main() -> int:
+    """Command line: make the workflows in the host's Python, where the browser's driver is."""
+    parser = argparse.ArgumentParser(description="Make the shared workflows with the real frontend.")
+    add_comfyui_argument(parser)
+    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    try:
+        host = ensure_host(arguments.comfyui)
+        ensure_browser_tools(host)
+        if arguments.inside:
+            make(host)
+            return 0
+    except (SetupError, ServerError, NoBrowser) as error:
+        print(f"The workflows were not made: {error}", file=sys.stderr)
+        return 1
+    command = host.command(str(Path(__file__).resolve()), "--inside", "--comfyui", str(host.comfyui))
+    return subprocess.run(command, env=host.environment()).returncode
+
+
+def make(host: Host) -> None:
+    """Build, save and picture every workflow."""
+    # Settings and workflows of the demo's user stay as they are.
+    base = HOST_DIR / "workflow-base"
+    shutil.rmtree(base, ignore_errors=True)
+    link_packs(base / "custom_nodes")
+    FOLDER.mkdir(exist_ok=True)
+    with comfyui(replace(host, base=base), True) as client, browser() as started:
+        for name, graph in WORKFLOWS.items():
+            with frontend(started, client, size=WINDOW) as page:
+                saved = save(page, graph, name)
+                (FOLDER / f"{name}.json").write_text(json.dumps(saved, indent=1) + "\n")
+                picture(page, FOLDER / f"{name}.jpg")
+                print(f"{name}: {len(saved['nodes'])} nodes")
+
+
+def save(page: Frontend, graph: Graph, name: str) -> dict[str, Any]:
+    """The graph as the frontend saves it."""
+    page.run(BUILD, [asdict(graph), name])
+    return page.run("() => JSON.parse(JSON.stringify(app.graph.serialize({ sortNodes: true })))")
+
+
+def picture(page: Frontend, path: Path) -> None:
+    """A picture of the canvas alone, as a thumbnail."""
+    from PIL import Image
+
+    x, y, width, height = CANVAS
+    page.run(FIT, list(CANVAS))
+    page.page.wait_for_timeout(1200)
+    shot = Image.open(io.BytesIO(page.page.screenshot(clip={"x": x, "y": y, "width": width, "height": height})))
+    shot.convert("RGB").resize(THUMBNAIL, Image.Resampling.LANCZOS).save(path, quality=85)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

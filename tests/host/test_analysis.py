@@ -1,0 +1,139 @@
+"""The analysis nodes on real runs, and their figures against other implementations."""
+
+import json
+import math
+
+import kornia
+import pytest
+import torch
+
+
+def node(host, name):
+    return host.NODE_CLASS_MAPPINGS[name]
+
+
+@pytest.fixture
+def pictures():
+    generator = torch.Generator().manual_seed(3)
+    a = torch.rand(2, 24, 40, 3, generator=generator)
+    return a, (a + 0.1 * torch.randn(a.shape, generator=generator)).clamp(0, 1)
+
+
+def test_figures_are_those_of_kornia(host, pictures):
+    a, b = pictures
+    psnr, ssim, error, shown, text = node(host, "FRDiffCompare").execute(image_a=a, image_b=b).result
+    first, second = (image.movedim(-1, 1) for image in pictures)
+    assert ssim == pytest.approx(kornia.metrics.ssim(first, second, window_size=11).mean().item(), abs=2e-3)
+    each = [kornia.metrics.psnr(one[None], other[None], 1.0).item() for one, other in zip(first, second, strict=True)]
+    assert psnr == pytest.approx(sum(each) / 2, rel=1e-4)
+    assert math.isnan(error) and "latent" not in text and f"{psnr:.2f}" in text
+    assert shown.shape == (2, 24, 40, 3)
+    assert torch.allclose(shown[..., 0], ((a - b).abs().mean(-1) * 4).clamp(max=1))
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 16, 16), (1, 16, 3, 8, 8), (2, 4, 1, 1)])
+def test_latents_of_any_kind_compare(host, shape):
+    a = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    result = node(host, "FRDiffCompare").execute(latent_a={"samples": a}, latent_b={"samples": a * 1.25}).result
+    assert result[2] == pytest.approx(0.25, rel=1e-4)
+    assert math.isnan(result[0]) and result[3].ndim == 4 and result[3].shape[-1] == 3
+
+
+def test_equal_is_equal(host, pictures):
+    a, _ = pictures
+    psnr, ssim, error, shown, _ = node(host, "FRDiffCompare").execute(
+        image_a=a, image_b=a, latent_a={"samples": a}, latent_b={"samples": a}
+    ).result
+    assert (psnr, error) == (100.0, 0.0) and ssim == pytest.approx(1, abs=1e-5) and not shown.any()
+    tiny = a[:, :2, :1]
+    assert node(host, "FRDiffCompare").execute(image_a=tiny, image_b=tiny).result[1] == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        {},
+        {"image_a": torch.zeros(1, 8, 8, 3)},
+        {"image_a": torch.zeros(1, 8, 8, 3), "image_b": torch.zeros(1, 8, 9, 3)},
+    ],
+)
+def test_what_cannot_be_compared_is_said(host, inputs):
+    with pytest.raises(ValueError, match=r"\.$"):
+        node(host, "FRDiffCompare").execute(**inputs)
+
+
+def test_the_report_draws_its_steps(demo, host):
+    _, report = demo.frdiff(steps=20)
+    text, data, plot = node(host, "FRDiffReport").execute(report).result
+    assert json.loads(data)["counts"] == report.counts
+    assert plot.shape[0] == 1 and plot.shape[-1] == 3 and 0 <= plot.min() < plot.max() <= 1
+    _, off = demo.frdiff(steps=2, speedup=1.0)
+    assert node(host, "FRDiffReport").execute(off).result[2].shape == plot.shape
+    # The columns of full steps are dark down to the axis, those of skipped ones are not.
+    row = plot[0, 250, 52:704].mean(-1)
+    width = len(row) / 20
+    centres = [row[int((i + 0.5) * width)] < 0.5 for i in range(20)]
+    assert centres == [record.kind == "full" for record in report.records]
+
+
+def sweep(host, demo, **inputs):
+    rest = {"dials": "2, 3", "presets": "paper M=2", "repeats": 1, "steps": 12, **inputs}
+    with torch.inference_mode():
+        return node(host, "FRDiffSweep").execute(
+            demo.model, 1, rest["steps"], 3.0, "euler", "normal", demo.positive, demo.negative,
+            {"samples": torch.zeros(1, 4, 16, 16)}, 1.0, demo.vae, rest["dials"], rest["presets"], rest["repeats"],
+            rest.get("schedule"),
+        )  # fmt: skip
+
+
+def test_a_sweep_has_the_plain_run_and_those_of_equal_time(host, demo):
+    output = sweep(host, demo)
+    grid, plot, table, data = output.result
+    rows = json.loads(data)
+    names = [row["run"] for row in rows]
+    assert names[0] == "plain" and {"dial 2", "dial 3", "paper M=2"} <= set(names)
+    plain = rows[0]
+    assert (plain["latent_error"], plain["psnr"], plain["speedup"], plain["full"]) == (0, 100, 1, 12)
+    fewer = {row["steps"]: row for row in rows if row["run"].endswith("steps")}
+    for row in rows[1:]:
+        assert row["latent_error"] > 0 and row["seconds"] > 0
+        assert row["full"] + row["partial"] + row["skip"] == row["steps"]
+        if row["steps"] == 12:
+            # Its time bought that many plain steps.
+            assert min(max(round(12 * row["seconds"] / plain["seconds"]), 1), 11) in fewer
+    assert all(name in table for name in names)
+    assert grid.shape[-1] == plot.shape[-1] == 3
+    assert len(output.ui["images"]) == 2 and output.ui["text"] == [table]
+
+
+def test_the_rows_are_those_of_the_sampler(host, demo):
+    rows = {row["run"]: row for row in json.loads(sweep(host, demo, dials="2", presets="").result[3])}
+    plain, fast = demo.sample(steps=12), demo.frdiff(steps=12)[0]["samples"]
+    assert rows["dial 2"]["latent_error"] == pytest.approx(((fast - plain).norm() / plain.norm()).item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("inputs", [{"dials": "", "presets": ""}, {"dials": "two"}, {"dials": "0.5"}, {"presets": "x"}])
+def test_a_wrong_sweep_is_a_sentence_before_anything_runs(host, inputs):
+    import types
+
+    nothing = types.SimpleNamespace(model=None, positive=None, negative=None, vae=None)
+    with pytest.raises(ValueError, match=r"\.$"):
+        sweep(host, nothing, **{"presets": "", **inputs})
+
+
+def test_a_cancelled_sweep_has_shown_what_it_had(host, demo, pack, monkeypatch):
+    module = __import__(f"{pack.__name__}.nodes.sweep", fromlist=["Sweep"])
+    told = []
+
+    class Stopped(Exception):
+        pass
+
+    def sample(model, steps):
+        if len(told) == 2:
+            raise Stopped
+        return {"samples": demo.sample(model, steps)}
+
+    runs = module.Sweep(demo.model, demo.vae, sample, 1, lambda outcomes: told.append(module.table_of(outcomes)))
+    with pytest.raises(Stopped):
+        runs.run(module.variants_of("2, 3", "", None, 6), 6)
+    assert len(told) == 2 and "dial 2" in told[1]

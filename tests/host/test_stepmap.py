@@ -1,0 +1,194 @@
+"""The step map's server side: plans without a model, and what browsers are told of runs."""
+
+import importlib
+import types
+
+import pytest
+
+
+@pytest.fixture
+def planning(pack):
+    return importlib.import_module(f"{pack.__name__}.nodes.planning")
+
+
+@pytest.fixture
+def live(pack):
+    return importlib.import_module(f"{pack.__name__}.nodes.live")
+
+
+@pytest.fixture
+def sent(live, monkeypatch):
+    """What a server would send to browsers."""
+    messages = []
+
+    def send_sync(name, data, sid):
+        messages.append((name, data, sid))
+
+    server = types.SimpleNamespace(client_id="tab", send_sync=send_sync)
+    monkeypatch.setattr(live, "prompt_server", lambda: server)
+    return messages
+
+
+def sampler_node(unique_id="7:3", workflow="w"):
+    hidden = types.SimpleNamespace(unique_id=unique_id, extra_pnginfo={"workflow": {"id": workflow}})
+    return types.SimpleNamespace(hidden=hidden)
+
+
+def ask(planning, **data):
+    return planning.plan(planning.settings_from(data))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"steps": 20, "speedup": 2.0},
+        {"steps": 14, "speedup": 3.0, "sampler_name": "dpm_2", "scheduler": "karras"},
+        {"steps": 12, "speedup": 1.5, "denoise": 0.5},
+        {"steps": 12, "speedup": 2.0, "sampler_name": "euler_ancestral"},
+    ],
+)
+def test_the_plan_is_what_a_run_of_a_standard_model_does(planning, host, pack, settings):
+    from unittest import mock
+
+    from conftest import Demo
+
+    demo = Demo(host, "unet")
+    recorded = []
+    session = importlib.import_module(f"{pack.__name__}.frdiff.session")
+    real = session.Session
+    hosts = importlib.import_module(f"{pack.__name__}.nodes.host")
+
+    def watched(*args, **kwargs):
+        recorded.append(real(*args, **kwargs))
+        return recorded[-1]
+
+    rest = {"sampler_name": "euler", "scheduler": "normal", "denoise": 1.0, **settings}
+    patched = host.NODE_CLASS_MAPPINGS["FRDiffModelPatcher"].execute(demo.model, rest["speedup"]).result[0]
+    with mock.patch.object(hosts, "Session", watched):
+        demo.sample(patched, rest["steps"], 3.0, rest["sampler_name"], rest["scheduler"], denoise=rest["denoise"])
+    answer = ask(planning, **settings)
+    assert [cell["sigma"] for cell in answer["cells"]] == pytest.approx(recorded[0].sigmas[:-1])
+    # The share of partial steps depends on the real network's measured cost; their kind does not.
+    if settings.get("sampler_name") != "euler_ancestral":
+        assert [cell["kind"] for cell in answer["cells"]] == [step.kind.value for step in recorded[0].plan]
+    else:
+        assert answer["counts"]["partial"] > 0 and answer["counts"]["skip"] == 0
+
+
+def test_advanced_plans_only_the_steps_that_it_runs(planning):
+    whole = ask(planning, steps=20)["cells"]
+    part = ask(planning, steps=20, start_at_step=5, end_at_step=12)["cells"]
+    assert [cell["sigma"] for cell in part] == [cell["sigma"] for cell in whole[5:12]]
+    assert ask(planning, steps=20, start_at_step=30)["cells"] == []
+
+
+def test_a_schedule_node_plans_as_it_executes(planning):
+    inputs = {"preset": "paper M=3", "interval": 2, "score_mixing": True, "first_full": 1, "last_full": 0}
+    answer = ask(planning, steps=12, schedule={"node": "FRDiffSchedule", "inputs": {**inputs, "budget_mb": 64.0}})
+    assert [i for i, cell in enumerate(answer["cells"]) if cell["kind"] == "full"] == [0, 3, 6, 9]
+    assert ask(planning, steps=12, speedup=1.0)["off"] is True
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"steps": 0},
+        {"steps": "many"},
+        {"speedup": 0.5},
+        {"speedup": float("nan")},
+        {"schedule": {"node": "KSampler", "inputs": {}}},
+        {"schedule": {"node": "FRDiffSchedule", "inputs": {"preset": "paper M=2"}}},
+        {"schedule": "FRDiffSchedule"},
+        {"schedule": {"node": "FRDiffSchedule", "inputs": {"preset": ["a list"]}}},
+    ],
+)
+def test_a_wrong_request_is_a_sentence(planning, pack, data):
+    errors = importlib.import_module(f"{pack.__name__}.frdiff.errors")
+    with pytest.raises(errors.FRDiffError, match=r"\.$"):
+        ask(planning, **data)
+
+
+def test_the_names_of_samplers_that_add_noise_are_those_that_do(planning, host):
+    import comfy.samplers
+    from conftest import Demo
+
+    demo = Demo(host, "unet")
+    found = {
+        name for name in comfy.samplers.KSampler.SAMPLERS
+        if demo.frdiff(steps=8, sampler=name, speedup=1.5)[1].stochastic
+    }  # fmt: skip
+    assert found == planning.ADDS_NOISE & set(comfy.samplers.KSampler.SAMPLERS)
+
+
+def run(live, host, demo, steps=20, clock=None):
+    """A run with a step map that is told of every evaluation."""
+    hosts = importlib.import_module(live.__name__.replace(".live", ".host"))
+    ticks = iter(range(10**6))
+    step_map = live.StepMap(sampler_node(), clock or (lambda: float(next(ticks))))
+    reports = []
+
+    def tell(report):
+        reports.append(report)
+        step_map.end(report)
+
+    model = hosts.attach(demo.model, hosts.chosen(2.0, None), tell, step_map.observe)
+    demo.sample(model, steps=steps)
+    return reports[0]
+
+
+def test_events_add_up_to_the_report(live, host, demo, sent):
+    report = run(live, host, demo)
+    assert {(name, sid) for name, _, sid in sent} == {("frdiff.run", "tab")}
+    events = [data for _, data, _ in sent]
+    assert [event["state"] for event in events] == ["running"] * 20 + ["done"]
+    assert all((event["node"], event["workflow"]) == ("7:3", "w") for event in events)
+    state = None
+    for event in events[:-1]:
+        state = live.merged(state, event)
+    assert len(state["planned"]) == 20 and len(state["cells"]) == 19
+    told = {step: cell["kind"] for step, cell in events[-1]["cells"].items()}
+    assert told == {record.step: record.kind for record in report.records}
+    assert events[-1]["report"]["counts"] == report.counts
+    assert events[-1]["report"]["line"] == report.line()
+
+
+def test_events_are_far_apart(live, host, demo, sent):
+    # A clock that says the whole run lasts 1 second.
+    ticks = iter(range(10**6))
+    run(live, host, demo, clock=lambda: next(ticks) / 20)
+    assert len(sent) <= 2 + 1 / live.SECONDS_BETWEEN_EVENTS
+
+
+def test_a_page_can_ask_again_and_old_runs_go(live, host, demo, sent):
+    run(live, host, demo)
+    newest = live.RUNS.of("tab")[-1]
+    assert newest["state"] == "done" and len(newest["cells"]) == 20 and len(newest["planned"]) == 20
+    assert live.RUNS.of("another tab") == []
+    runs = live.Runs()
+    for number in range(live.RUNS_KEPT + 5):
+        runs.keep("tab", {"node": str(number), "workflow": None, "run": number, "cells": {}})
+    assert len(runs.of("tab")) == live.RUNS_KEPT and runs.of("tab")[0]["node"] == "5"
+
+
+def test_an_interrupted_run_is_stopped(live, host, demo, sent):
+    network = demo.model.model.diffusion_model
+    inner = network.get_submodule("out.2" if hasattr(network, "out") else "final_layer.linear")
+    calls = []
+
+    def hook(*_):
+        calls.append(1)
+        if len(calls) > 4:
+            raise RuntimeError("stop")
+
+    handle = inner.register_forward_pre_hook(hook)
+    try:
+        with pytest.raises(RuntimeError):
+            run(live, host, demo)
+    finally:
+        handle.remove()
+    assert sent[-1][1]["state"] == "stopped" and sent[-1][1]["report"]["finished"] is False
+
+
+def test_without_a_server_nothing_is_sent(live, host, demo):
+    assert live.prompt_server() is None
+    run(live, host, demo, steps=4)

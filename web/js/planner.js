@@ -1,0 +1,64 @@
+// Reads from the graph what the server needs to plan a run. It computes nothing itself.
+
+const SAMPLER_WIDGETS = ["steps", "sampler_name", "scheduler", "denoise", "start_at_step", "end_at_step"]
+// Inputs of a sampler node whose sources hold its settings.
+const SETTING_INPUTS = new Set(["sampler", "sigmas"])
+const SCHEDULES = new Set(["FRDiffSchedule", "FRDiffScheduleLoader", "FRDiffAutoFR"])
+const NODES_VISITED_AT_MOST = 64
+
+/** The body of a request for a plan; `example` says that no sampler is connected. */
+export function settingsOf(node) {
+  const own = widgetValues(node)
+  const isSchedule = SCHEDULES.has(node.comfyClass)
+  const settings = isSchedule || !("steps" in own) ? samplerAfter(node) : pick(own)
+  const source = isSchedule ? node : sourceOf(node, "schedule")
+  if ("speedup" in own) settings.speedup = own.speedup
+  if (source) settings.schedule = { node: source.comfyClass ?? source.type, inputs: widgetValues(source) }
+  settings.example = !("steps" in settings)
+  return settings
+}
+
+function widgetValues(node) {
+  const plain = (node.widgets ?? []).filter((w) => ["number", "string", "boolean"].includes(typeof w.value))
+  return Object.fromEntries(plain.filter((w) => w.serialize !== false).map((w) => [w.name, w.value]))
+}
+
+function pick(values) {
+  return Object.fromEntries(SAMPLER_WIDGETS.filter((name) => name in values).map((name) => [name, values[name]]))
+}
+
+/** The settings of the first sampler that a node's outputs lead to. */
+function samplerAfter(node) {
+  let settings = {}
+  const waiting = [node]
+  const seen = new Set(waiting)
+  while (waiting.length && seen.size <= NODES_VISITED_AT_MOST) {
+    const at = waiting.shift()
+    if (at !== node) settings = { ...settingsAt(at), ...settings }
+    for (const next of "steps" in settings ? [] : targetsOf(at)) {
+      if (!seen.has(next)) waiting.push(next)
+      seen.add(next)
+    }
+  }
+  return settings
+}
+
+function settingsAt(node) {
+  const inputs = (node.inputs ?? []).filter((input) => SETTING_INPUTS.has(input.name))
+  const sources = inputs.map((input) => sourceOf(node, input.name)).filter(Boolean)
+  return Object.assign({}, ...sources.map((source) => pick(widgetValues(source))), pick(widgetValues(node)))
+}
+
+function targetsOf(node) {
+  const links = (node.outputs ?? []).flatMap((output) => output.links ?? []).map((id) => linkOf(node.graph, id))
+  return links.map((link) => link && node.graph.getNodeById(link.target_id)).filter(Boolean)
+}
+
+function sourceOf(node, name) {
+  const link = linkOf(node.graph, node.inputs?.find((input) => input.name === name)?.link)
+  return link ? node.graph.getNodeById(link.origin_id) : null
+}
+
+function linkOf(graph, id) {
+  return id == null ? null : (graph?.getLink?.(id) ?? graph?.links?.get?.(id) ?? graph?.links?.[id] ?? null)
+}

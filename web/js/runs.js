@@ -1,0 +1,32 @@
+// What the server has told about runs, and which node each belongs to.
+
+export class Runs {
+  #runs = new Map()
+
+  /** Add an event to its run and return the run as it stands now. */
+  add(event) {
+    const key = `${event.workflow} ${event.node}`
+    const before = this.#runs.get(key)
+    const same = before?.run === event.run
+    const run = same ? { ...before, ...event, cells: { ...before.cells, ...event.cells } } : { ...event }
+    run.steps = run.report?.steps ?? run.planned?.length ?? 0
+    this.#runs.set(key, run)
+    return run
+  }
+
+  find(matches) {
+    return [...this.#runs.values()].reverse().find(matches)
+  }
+}
+
+/** The node of the open workflow that a run belongs to; in a subgraph its id is a path of ids. */
+export function nodeOf(app, run) {
+  let graph = app.rootGraph ?? app.graph
+  if (!graph || (run.workflow && graph.id && run.workflow !== graph.id)) return null
+  let node = null
+  for (const id of String(run.node).split(":")) {
+    node = graph?.getNodeById(Number(id)) ?? graph?.getNodeById(id)
+    graph = node?.subgraph
+  }
+  return node ?? null
+}

@@ -1,0 +1,195 @@
+// One step map: a row of cells in a shadow root, with the same in words.
+import { say } from "./words.js"
+import { STYLE } from "./style.js"
+
+const CELLS_PER_ROW = 25
+const CELLS_AT_MOST = 240
+const ROW_HEIGHT = 15
+const WORDS_HEIGHT = 56
+const FILLED = { full: 1, partial: 0.5, skip: 0 }
+const MOVES = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: CELLS_PER_ROW, ArrowUp: -CELLS_PER_ROW }
+
+export class StepMap {
+  /** What to do with a wheel event over the map. */
+  onwheel = null
+  #plan = []
+  #run = null
+  #groups = []
+  #active = -1
+  #parts
+
+  constructor() {
+    this.element = document.createElement("div")
+    const root = this.element.attachShadow({ mode: "open" })
+    root.innerHTML = `<style>${STYLE}</style>
+      <div class="cells" role="listbox" tabindex="0"></div>
+      <div class="words"><div class="summary"></div><div class="detail"></div></div>
+      <div class="spoken" role="status"></div>`
+    const at = (name) => root.querySelector(`.${name}`)
+    this.#parts = { summary: at("summary"), cells: at("cells"), detail: at("detail"), spoken: at("spoken") }
+    this.#parts.cells.setAttribute("aria-label", say("title"))
+    this.#listen(this.#parts.cells)
+  }
+
+  /** The height in pixels that the widget asks for. */
+  get height() {
+    const rows = Math.max(Math.ceil(this.#groups.length / CELLS_PER_ROW), 1)
+    return rows * ROW_HEIGHT + WORDS_HEIGHT
+  }
+
+  showPlan(answer, example) {
+    this.#run = null
+    this.#plan = answer.cells ?? []
+    this.#draw()
+    this.#say(answer.error === undefined ? planWords(answer, example) : answer.error || say("noPlan"))
+  }
+
+  showRun(run) {
+    this.#run = run
+    if (run.planned) this.#plan = run.planned
+    this.#draw()
+    this.#say(runWords(run, this.#cells()))
+    if (run.state !== "running") this.#parts.spoken.textContent = this.#parts.summary.textContent
+  }
+
+  #say(text) {
+    this.#parts.summary.textContent = text
+    this.#showDetail()
+  }
+
+  /** What is known of each step: as it ran, or as it is planned. */
+  #cells() {
+    const ran = this.#run?.cells ?? {}
+    const total = Math.max(this.#plan.length, ...Object.keys(ran).map((step) => Number(step) + 1))
+    return Array.from({ length: total }, (_, step) => ran[step] ?? this.#plan[step]).filter(Boolean)
+  }
+
+  #draw() {
+    const cells = this.#cells()
+    const size = Math.ceil(cells.length / CELLS_AT_MOST) || 1
+    this.#groups = Array.from({ length: Math.ceil(cells.length / size) }, (_, i) => cells.slice(i * size, (i + 1) * size))
+    const box = this.#parts.cells
+    while (box.childElementCount > this.#groups.length) box.lastElementChild.remove()
+    while (box.childElementCount < this.#groups.length) box.append(newCell(box.childElementCount))
+    box.style.setProperty("--columns", Math.min(Math.max(this.#groups.length, 8), CELLS_PER_ROW))
+    this.#groups.forEach((group, i) => this.#drawCell(box.children[i], group, cells.length))
+  }
+
+  #drawCell(element, group, total) {
+    const filled = group.reduce((sum, cell) => sum + FILLED[cell.kind], 0) / group.length
+    const first = group[0]
+    const current = this.#run?.current
+    element.style.setProperty("--filled", `${filled * 100}%`)
+    element.dataset.kind = first.kind
+    element.dataset.state = group.every((cell) => cell.evaluations) ? "done" : "planned"
+    element.toggleAttribute("data-now", current != null && group.some((cell) => cell.step === current))
+    element.toggleAttribute("data-changed", group.some((cell) => cell.kind !== cell.planned))
+    element.setAttribute("aria-label", cellWords(group, total))
+  }
+
+  #listen(box) {
+    // Zooming goes on over the map: the canvas hears nothing of events on widgets.
+    this.element.addEventListener("wheel", (event) => this.#passOn(event), { passive: false })
+    box.addEventListener("pointermove", (event) => this.#activate([...box.children].indexOf(event.target)))
+    box.addEventListener("pointerleave", () => this.#activate(-1))
+    box.addEventListener("blur", () => this.#activate(-1))
+    box.addEventListener("focus", () => this.#activate(Math.max(this.#active, 0)))
+    box.addEventListener("keydown", (event) => {
+      const last = this.#groups.length - 1
+      const to = { Home: 0, End: last }[event.key] ?? (event.key in MOVES ? this.#active + MOVES[event.key] : null)
+      if (to === null) return
+      // The canvas has its own use for these keys.
+      event.preventDefault()
+      event.stopPropagation()
+      this.#activate(Math.min(Math.max(to, 0), last))
+    })
+  }
+
+  #passOn(event) {
+    event.preventDefault()
+    event.stopPropagation()
+    this.onwheel?.(new WheelEvent(event.type, event))
+  }
+
+  #activate(index) {
+    this.#active = index
+    const box = this.#parts.cells
+    for (const [i, cell] of [...box.children].entries()) cell.setAttribute("aria-selected", String(i === index))
+    if (box.children[index]) box.setAttribute("aria-activedescendant", box.children[index].id)
+    else box.removeAttribute("aria-activedescendant")
+    this.#showDetail()
+  }
+
+  #showDetail() {
+    const group = this.#groups[this.#active]
+    this.#parts.detail.textContent = group ? cellWords(group, this.#cells().length) : ""
+    this.#parts.summary.hidden = Boolean(group)
+  }
+}
+
+function newCell(index) {
+  const cell = document.createElement("span")
+  cell.id = `step-${index}`
+  cell.setAttribute("role", "option")
+  cell.setAttribute("aria-selected", "false")
+  return cell
+}
+
+function countsOf(cells) {
+  const of = (kind) => cells.filter((cell) => cell.kind === kind).length
+  return { total: cells.length, full: of("full"), partial: of("partial"), skip: of("skip") }
+}
+
+function planWords(answer, example) {
+  if (answer.off) return say("off")
+  const counts = { ...answer.counts, total: answer.cells.length }
+  return [
+    `${say("planned")}: ${say("counts", counts)}`,
+    counts.partial ? say("inPart", counts) : null,
+    counts.skip ? say("skipped", counts) : null,
+    example ? say("example", counts) : null
+  ]
+    .filter(Boolean)
+    .join(", ")
+}
+
+function runWords(run, cells) {
+  if (run.state === "running") {
+    const counts = countsOf(cells.filter((cell) => cell.evaluations))
+    const at = { current: (run.current ?? 0) + 1, total: cells.length }
+    return [say("running", at), `${counts.full} ${say("full")}`, counts.skip ? say("skipped", counts) : null]
+      .filter(Boolean)
+      .join(", ")
+  }
+  const { counts, steps, speedup, bytes_kept: bytes, line } = run.report
+  const total = counts.full + counts.partial + counts.skip
+  // Nothing was reused: the server's own sentence says why.
+  const all = counts.full === total
+  const words = [
+    say(total === steps || run.state === "stopped" ? "counts" : "evaluations", { ...counts, total }),
+    speedup ? say("faster", { speedup: speedup.toFixed(2) }) : null,
+    say("kept", { mb: (bytes / 1e6).toFixed(1) })
+  ].filter(Boolean)
+  const text = all ? line : words.join(", ")
+  return run.state === "stopped" ? `${say("stopped")}: ${text}` : text
+}
+
+function cellWords(group, total) {
+  const [cell, last] = [group[0], group[group.length - 1]]
+  const place = { step: cell.step + 1, last: last.step + 1, total }
+  if (group.length > 1) {
+    const counts = countsOf(group)
+    const kinds = ["full", "partial", "skip"].filter((kind) => counts[kind])
+    return [say("steps", place), ...kinds.map((kind) => `${counts[kind]} ${say(kind)}`)].join(", ")
+  }
+  return [
+    say("step", place),
+    say(cell.kind),
+    cell.kind === cell.planned ? null : say("changed", { planned: say(cell.planned) }),
+    say("sigma", { sigma: Number(cell.sigma.toPrecision(3)) }),
+    cell.ms ? say("ms", { ms: cell.ms.toFixed(1) }) : null,
+    cell.forecast_error == null ? null : say("error", { error: (cell.forecast_error * 100).toPrecision(2) })
+  ]
+    .filter(Boolean)
+    .join(", ")
+}

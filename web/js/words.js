@@ -1,0 +1,44 @@
+// The step map's words: English here, other languages from the pack's locales.
+
+const words = {
+  planned: "planned",
+  example: "example of {total} steps",
+  counts: "{full} of {total} steps computed",
+  inPart: "{partial} in part",
+  skipped: "{skip} skipped",
+  running: "step {current} of {total}",
+  faster: "{speedup}x faster",
+  kept: "{mb} MB kept",
+  stopped: "stopped",
+  evaluations: "{full} of {total} evaluations computed",
+  off: "off: every step is computed",
+  noPlan: "The server does not answer, so no plan can be shown.",
+  title: "FRDiff steps",
+  hint: "Hover a step, or use the arrow keys.",
+  step: "step {step} of {total}",
+  steps: "steps {step} to {last} of {total}",
+  full: "computed",
+  partial: "computed in part",
+  skip: "skipped",
+  sigma: "sigma {sigma}",
+  ms: "{ms} ms",
+  error: "forecast error {error} %",
+  changed: "planned: {planned}"
+}
+
+/** Take the words of the language that the user has chosen, where the pack has them. */
+export async function loadWords(api, app) {
+  const language = app.extensionManager?.setting?.get?.("Comfy.Locale")
+  if (!language || language === "en") return
+  try {
+    const all = await (await api.fetchApi("/i18n")).json()
+    Object.assign(words, all[language]?.frdiff)
+  } catch {
+    // English words are better than none.
+  }
+}
+
+/** A word or sentence with its values filled in. */
+export function say(name, values = {}) {
+  return words[name].replace(/\{(\w+)\}/g, (_, key) => values[key])
+}
