@@ -16,6 +16,7 @@ from ..facts import RunFacts
 from ..forecast import REUSE
 from ..planner import step_index
 from ..provenance import Provenance, network_of
+from ..report import RunReport
 from ..schedule import StepKind
 from ..schedule_file import Point, ScheduleFile
 from ..swapping import swapped
@@ -60,6 +61,7 @@ class GatedRun:
         self._gates = gates
         self._facts = facts
         self._step = 0
+        self.report = RunReport("gates", len(gates))
         self._kept: dict[Hashable, torch.Tensor] = {}
 
     def begin_evaluation(self, sigma: float, x: torch.Tensor | None = None) -> None:

@@ -37,6 +37,8 @@ CANNOT_FOLLOW = (
 class Engine(Protocol):
     """What follows a sampling run: a Session, a recorder, a roll-out."""
 
+    @property
+    def report(self) -> RunReport: ...
     def begin_evaluation(self, sigma: float, x: torch.Tensor | None = None) -> None: ...
     def call(self, key: Hashable, network: torch.nn.Module, run: Callable[[], Any]) -> Any: ...
     def end_evaluation(self, denoised: torch.Tensor) -> None: ...
@@ -118,6 +120,7 @@ class Recorder:
         self._features = Features(float("inf"), history=1)
         self._anchor: int | None = None
         self._watch = SolverWatch(facts.region)
+        self.report = RunReport("recording", len(self._sigmas) - 1)
         self.evaluations: list[Evaluation] = []
         self.network: torch.nn.Module | None = None
 
@@ -271,6 +274,11 @@ class Rollout:
 
         with swapped({network: answered}):
             return self._session.call(key, network, run)
+
+    @property
+    def report(self) -> RunReport:
+        """What the run did."""
+        return self._session.report
 
     def close(self) -> RunReport:
         """End the run."""

@@ -3,6 +3,7 @@
 import math
 import random
 import time
+from collections import deque
 
 import numpy as np
 import pytest
@@ -16,8 +17,10 @@ from frdiff.auto_fr.search import ForecastCost, front, geometry, total_cost
 from frdiff.errors import FRDiffError
 from frdiff.facts import RunFacts
 from frdiff.families import Family
+from frdiff.features import Stream
 from frdiff.forecast import KRIGING, REUSE
 from frdiff.provenance import Network, Provenance
+from frdiff.repair import Repair
 from frdiff.schedule import StepKind
 from frdiff.schedule_file import Point, from_bytes, to_bytes
 from frdiff.session import Session
@@ -91,6 +94,9 @@ def sampler():
 
 def skipping(keyframes):
     return plan_between(keyframes, STEPS, StepKind.SKIP)
+
+
+EVERY_OTHER = skipping(range(0, STEPS, 2))
 
 
 def calibration(sampler, effort, **more):
@@ -276,3 +282,42 @@ def reused_error(sampler, keyframes, truth):
     schedule = FixedSchedule("even", REUSE, fixed=skipping(keyframes))
     final = sampler(lambda facts: Session(schedule, facts.sigmas, facts.flow_time), truth.seed)
     return final_error(final.detach(), truth.final)
+
+
+def test_a_repaired_run_is_nearer_to_the_full_one(sampler):
+    better = []
+    for truth in [record(sampler, seed)[0] for seed in range(6)]:
+        errors = [final_error(roll_out(sampler, EVERY_OTHER, truth, None, r), truth.final) for r in (0.0, 0.5)]
+        better.append(math.log(errors[0] / errors[1]))
+    assert min(better) > 0
+
+
+def test_a_repair_interpolates_what_was_extrapolated():
+    """Outputs that are a straight line over log noise ratio are forecast exactly, and there is nothing to repair."""
+    facts = RunFacts([1 - i / STEPS for i in range(STEPS + 1)], lambda sigma: sigma)
+    assert facts.moves == pytest.approx([-1 / STEPS] * STEPS)
+    stream = Stream(deque([0.8, 0.7]), deque([torch.ones(3), torch.ones(3)]))
+    repair = Repair(0.5, facts.moves)
+    repair.forecast("key", 3, 0.75, torch.full((3,), 5.0))
+    output = repair.repaired("key", 4, stream, KRIGING, torch.ones(3))
+    assert torch.allclose(output, torch.full((3,), 1 + 0.5 * (1 - 5)))
+    assert torch.equal(repair.repaired("key", 5, stream, KRIGING, output), output)
+
+
+def test_a_sampler_that_uses_earlier_outputs_is_not_repaired(sampler):
+    class Multistep(Sampler):
+        before = None
+
+        def step(self, engine, x, sigma, following):
+            engine.begin_evaluation(sigma, x)
+            velocity = engine.call("condition", self.network, lambda: self.network(x, sigma))
+            engine.end_evaluation(x - sigma * velocity)
+            used = velocity if sigma == 1 else 1.5 * velocity - 0.5 * self.before
+            self.before = velocity
+            return x + (following - sigma) * used
+
+    for kind, same in ((Sampler, False), (Multistep, True)):
+        sampler = kind()
+        truth, _ = record(sampler, 3)
+        plain, repaired = (roll_out(sampler, EVERY_OTHER, truth, None, r) for r in (0.0, 0.5))
+        assert torch.equal(plain, repaired) == same
