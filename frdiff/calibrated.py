@@ -20,8 +20,9 @@ ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class CalibratedSchedule(Schedule):
-    """The point of a file's front nearest to `speedup`, resampled to the run.
+    """The point of a file's front nearest to `speedup`, carried over to the run.
 
+    On other noise levels partial steps are resampled, and forecasts placed like the prior's, with the file's repair.
     Where the file says that the prior was better, or the sampler adds noise and the file's did not, it plans
     like the prior. Raises FRDiffError when `speedup` is below 1 or there is no file.
     """
@@ -45,6 +46,9 @@ class CalibratedSchedule(Schedule):
         if course.steps < 1:
             return ()
         if point.source != CALIBRATED or self._other_kind(course):
+            return self._prior.plan(course)
+        if not file.stochastic and not same_times(file.times, course.times):
+            # Where forecasts are best depends on the very steps; the repair carries over (docs/findings_auto_fr.md).
             return self._prior.plan(course)
         kinds = resample(point.kinds, file.times, course.times)
         return plan_of([(kind, 1.0) for kind in kinds])
@@ -84,7 +88,7 @@ class CalibratedSchedule(Schedule):
         if course.steps < 1 or same_times(file.times, course.times):
             return None
         return (
-            f"The schedule {file.name} was calibrated with {file.steps} steps and resampled to {course.steps}; "
+            f"The schedule {file.name} was calibrated with {file.steps} steps and carried over to {course.steps}; "
             f"the noise levels lie up to {distance(file.times, course.times):.2f} apart in flow time."
         )
 

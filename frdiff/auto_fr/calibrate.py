@@ -26,7 +26,7 @@ from .search import ForecastCost, Geometry, PartialCost, SegmentCosts, front, ge
 HELD_OUT = 1000
 FASTEST = 8
 FEWEST_STEPS = 4
-# Suppressing peaks against adding up: docs/findings.md.
+# Suppressing peaks against adding up: docs/findings_auto_fr.md.
 PEAK = 2.0
 PEAKS = (2.0, 3.0, 1.0)
 
@@ -67,7 +67,7 @@ EFFORTS: dict[str, Effort] = {
         repairs=(0.0, 0.5, 0.75),
     ),
 }  # fmt: skip
-# From fewer runs the search finds what suits those runs: its schedules lose on others (docs/findings.md).
+# From fewer runs the search finds what suits those runs: its schedules lose on others (docs/findings_auto_fr.md).
 FEWEST_RUNS = 3
 
 
@@ -179,9 +179,14 @@ class Calibration:
         found = [plan_between(f[count - 1], self._steps, self._between) for f in self._fronts.values() if f[count - 1]]
         prior = self._prior(point)
         repairs = (0.0,) if self._runs[0].stochastic else self._effort.repairs
-        plans = (*found, prior) if len(self._runs) >= FEWEST_RUNS else (prior,)
-        tried = {(plan, repair): self._objective(plan, repair) for plan in plans for repair in repairs}
-        (plan, repair), error = min(tried.items(), key=lambda entry: entry[1])
+        plan, logs, repair = min(
+            ((prior, self._logs(prior, self._runs, repair), repair) for repair in repairs), key=_mean_log
+        )
+        for other in found if len(self._runs) >= FEWEST_RUNS else ():
+            theirs = self._logs(other, self._runs, repair)
+            if clearly_less(theirs, logs, errors=2):
+                plan, logs = other, theirs
+        error = float(logs.mean())
         if self._effort.seconds:
             cost = self._cost()
             plan, error, moves = climb(
@@ -193,8 +198,8 @@ class Calibration:
         expected = total_cost(self._cost(), keyframes_of(plan), self._steps) ** (1 / PEAK)
         chosen = replace(self._point(plan, expected), repair=repair)
         if self._effort.held_out == 0:
-            prior_error = tried.get((prior, PriorSchedule.repair))
-            chosen = replace(chosen, error=math.exp(error), prior_error=prior_error and math.exp(prior_error))
+            before = self._objective(prior, PriorSchedule.repair)
+            chosen = replace(chosen, error=math.exp(error), prior_error=math.exp(before))
         self._tried[index] = chosen
 
     def _judge(self, keep: Keep) -> None:
@@ -285,11 +290,15 @@ def verdicts(points: list[Point]) -> list[Point]:
     return [replace(point, source=CALIBRATED if not tried or won(i) else PRIOR) for i, point in enumerate(points)]
 
 
-def clearly_less(ours: np.ndarray, others: np.ndarray) -> bool:
-    """Whether the mean of paired differences is below zero by more than its own standard error."""
+def clearly_less(ours: np.ndarray, others: np.ndarray, errors: float = 1) -> bool:
+    """Whether the mean of paired differences is below zero by more than so many of its standard errors."""
     apart = ours - others
     error = apart.std(ddof=1) / math.sqrt(len(apart)) if len(apart) > 1 else 0.0
-    return bool(apart.mean() < -error)
+    return bool(apart.mean() < -errors * error)
+
+
+def _mean_log(tried: tuple[Plan, np.ndarray, float]) -> float:
+    return float(tried[1].mean())
 
 
 def plain_run(sample: Sample, seed: int, steps: int | None = None) -> torch.Tensor:

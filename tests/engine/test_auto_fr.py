@@ -20,7 +20,7 @@ from frdiff.families import Family
 from frdiff.features import Stream
 from frdiff.forecast import KRIGING, REUSE
 from frdiff.provenance import Network, Provenance
-from frdiff.repair import Repair
+from frdiff.repair import FirstOrder, Repair
 from frdiff.schedule import StepKind
 from frdiff.schedule_file import Point, from_bytes, to_bytes
 from frdiff.session import Session
@@ -304,20 +304,19 @@ def test_a_repair_interpolates_what_was_extrapolated():
     assert torch.equal(repair.repaired("key", 5, stream, KRIGING, output), output)
 
 
-def test_a_sampler_that_uses_earlier_outputs_is_not_repaired(sampler):
-    class Multistep(Sampler):
-        before = None
-
-        def step(self, engine, x, sigma, following):
-            engine.begin_evaluation(sigma, x)
-            velocity = engine.call("condition", self.network, lambda: self.network(x, sigma))
-            engine.end_evaluation(x - sigma * velocity)
-            used = velocity if sigma == 1 else 1.5 * velocity - 0.5 * self.before
-            self.before = velocity
-            return x + (following - sigma) * used
-
-    for kind, same in ((Sampler, False), (Multistep, True)):
-        sampler = kind()
-        truth, _ = record(sampler, 3)
-        plain, repaired = (roll_out(sampler, EVERY_OTHER, truth, None, r) for r in (0.0, 0.5))
-        assert torch.equal(plain, repaired) == same
+@pytest.mark.parametrize(("newest", "found_out"), [(1.0, None), (1.5, 3)])
+def test_a_solver_that_uses_earlier_outputs_is_found_out(sampler, newest, found_out):
+    """Adams and Bashforth's second step is the first whose slope differs from the one before."""
+    watch, before, refuted = FirstOrder(), None, None
+    x = torch.randn(1, 4, 8, generator=torch.Generator().manual_seed(1))
+    for step in range(10):
+        sigma, following = 1 - step / 10, 1 - (step + 1) / 10
+        watch.arrived(sigma, x)
+        if refuted is None and not watch.holds:
+            refuted = step
+        # The first two slopes are the same, as when the second step repeats the first one's output.
+        slope = sampler.network(x, min(sigma, 0.9)) if step != 1 else before
+        watch.answered(x - sigma * slope)
+        used = slope if before is None else newest * slope + (1 - newest) * before
+        x, before = x + (following - sigma) * used, slope
+    assert refuted == found_out
