@@ -90,6 +90,8 @@ def write_schedule(path: Path, file: ScheduleFile) -> None:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
+        # Temporary files are for their owner alone; this one is to be like any other.
+        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
