@@ -17,7 +17,8 @@ class RunFacts:
     """The run's noise levels, one more than there are steps; how a sigma becomes flow time; where the sampler is free.
 
     `expects_noise` says that the sampler is known to add noise. `output_scale` is how much a unit of the network's
-    raw output counts in the denoised latent at a sigma, None where the host does not know.
+    raw output counts in the denoised latent at a sigma, None where the host does not know. `other_cache` says that
+    another cache is on the same model.
     """
 
     sigmas: Sequence[float]
@@ -25,6 +26,7 @@ class RunFacts:
     region: Any = None
     expects_noise: bool = False
     output_scale: Callable[[float], float] | None = None
+    other_cache: bool = False
 
     @property
     def moves(self) -> tuple[float, ...]:

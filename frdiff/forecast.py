@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import torch
 
-# In units of u. Chosen by measurement among 0.5, 1, 2 and 4 (docs/findings.md).
-CORRELATION_LENGTH = 2.0
+# In units of u. Chosen by measurement among 1 to 10 (docs/findings.md).
+CORRELATION_LENGTH = 4.0
 # Flow times are kept this far from 0 and 1, where u has no value.
 EDGE = 5e-3
 CHEBYSHEV_RIDGE = 0.1
 # Keeps the equations solvable where two keyframes are very close.
-NUGGET = 1e-6
+NUGGET = 1e-10
 
 Weights = Callable[[float, Sequence[float]], Sequence[float]]
 

@@ -28,6 +28,7 @@ NOISE_ALONE = (
 OWN_LEVELS = "Steps were computed in full: the sampler chooses noise levels of its own, which no plan can know."
 UPWARD = "Every step was computed in full: the noise levels do not go down from step to step."
 SPLIT = "The sampler uses the unconditional output by itself (CFG++): with a cfg above 2, fewer steps serve better."
+NOTHING_TO_SKIP = "The schedule has nothing to skip in a run of {} steps."
 GUARDED = "{} planned skips were computed in full: the forecast before them was far from the truth."
 
 
@@ -91,6 +92,8 @@ class Planner:
             yield NOISE_ALONE
         elif shortfall := self._schedule.shortfall(self._course):
             yield shortfall
+        elif not self._refusal and all(step.kind is StepKind.FULL for step in self.plan):
+            yield NOTHING_TO_SKIP.format(self.steps)
         if self.guard and self.guard.computed:
             yield GUARDED.format(self.guard.computed)
 

@@ -14,15 +14,15 @@ from .forecast import KRIGING, Forecaster, expected_deviation, log_noise_ratio
 from .keyframes import SegmentCost, best_keyframes
 from .schedule import Course, Plan, Schedule, StepKind, counted_speedup, plan_of
 
-# The exponents were chosen on both demo models (docs/findings.md).
-FORECAST_POWER = 4 / 3
+# Chosen on both demo models (docs/findings.md).
+FORECAST_POWER = 1.0
 NOISE_TOWARDS_DATA = 3.0
 SHORTEST_GAP_CAP = 8
 # Of all steps, computed in full at least: for forecasts, and for partial steps.
 FEWEST = (1 / 12, 1 / 4)
 # Of the speed-up asked for: below it the report gives the reason.
 REACHED = 0.9
-FEW_STEPS = "{asked:g}x was asked for and {reached:.2f}x planned: in {steps} steps there is little that can be skipped."
+FEW_STEPS = "{asked:g}x was asked for and {reached:.2f}x planned: of {steps} steps little can be skipped."
 NOISE_LIMITS = (
     "{asked:g}x was asked for and {reached:.2f}x planned: the sampler adds noise at each step, and fewer full steps "
     "than a quarter would change the picture more than a run with fewer steps."
@@ -65,6 +65,8 @@ class PriorSchedule(Schedule):
 
     def shortfall(self, course: Course) -> str | None:
         """Why the counted speed-up is well below the one asked for."""
+        if not course.steps:
+            return None
         reached = counted_speedup(self.plan(course), course.partial_cost or 0.0)
         if reached >= REACHED * self.speedup:
             return None

@@ -67,6 +67,13 @@ class RunReport:
         saved = sum(typical - r.ms for r in reused) / 1000
         return (self.seconds + saved) / self.seconds
 
+    @property
+    def reuse_is_slower(self) -> bool:
+        """Whether partial steps took as long as full ones; False where there is too little to compare."""
+        full = [r.ms for r in self.records if r.kind == StepKind.FULL.value][1:]
+        partial = [r.ms for r in self.records if r.kind == StepKind.PARTIAL.value]
+        return bool(full and partial) and median(partial) >= median(full)
+
     def add_reason(self, reason: str) -> None:
         """Note, once, why less was reused than planned."""
         if reason not in self.reasons:

@@ -151,7 +151,8 @@ def counted_speedup(plan: Plan, partial_cost: float) -> float:
 def longest_gap(plan: Plan) -> int:
     """The greatest number of steps from one full step to the next."""
     full = [step for step, planned in enumerate(plan) if planned.kind is StepKind.FULL]
-    return max((b - a for a, b in zip(full, [*full[1:], len(plan)], strict=True)), default=1)
+    ends = [*full[1:], len(plan)] if full else []
+    return max((end - start for start, end in zip(full, ends, strict=True)), default=1)
 
 
 def _partial_follows(later: list[tuple[StepKind, float]]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -21,13 +22,14 @@ from .repair import FirstOrder, Repair
 from .report import RunReport, StepRecord
 from .schedule import Plan, Schedule, StepKind, StepPlan
 from .stages import Stage, StageCall, partial_cost
-from .swapping import swapped
+from .swapping import Forward, swapped
 
 NO_STAGES = "Partial steps were computed in full: no stages are known in a network of class {}."
 STALE = "Some steps were computed in full: the sampler went back in sigma, or what was remembered was too old."
 UNSEEN = "Some calls were computed in full: nothing was remembered yet for their condition."
 NO_FEATURES = "Some partial steps were computed in full: no stage had been remembered before them."
 OVER_BUDGET = "The cache budget was too small for all stages; the rest was computed at every step."
+SLOWER = "Reused steps took as long as full ones: nothing was gained by them."
 FREED = "Memory ran out: what was remembered was freed, and partial steps were computed in full from there on."
 
 
@@ -64,6 +66,7 @@ class Session:
         self._planner = Planner(schedule, sigmas, flow_time, region, expects_noise, self._partial_cost)
         self._repair = Repair(schedule.repair if moves else 0.0, moves)
         self._first_order = FirstOrder() if schedule.repair and moves else None
+        self._compiled: set[int] = set()
         self._ordinals: dict[Hashable, int] = {}
         self._clock = Clock()
         # The host may answer the conditions of a step from several threads, each with its own network.
@@ -100,18 +103,24 @@ class Session:
         if self._first_order:
             self._first_order.answered(denoised)
 
-    def call(self, key: Hashable, network: torch.nn.Module, run: Callable[[], Any]) -> Any:
+    def call(
+        self, key: Hashable, network: torch.nn.Module, run: Callable[[], Any], compiled: torch.nn.Module | None = None
+    ) -> Any:
         """Answer one network call of the evaluation that was begun.
 
         `key` identifies the condition; `run()` calls `network` once, through whatever the host puts around
         it. The network is answered for in full, in part or not at all; the result is what `run()` returns.
+        `compiled` is the module that stands for the network where torch compiled it as a whole.
         """
         if self._record is None:
             raise RuntimeError("begin_evaluation comes before the first call.")
         with self._lock:
             ordinal = self._ordinals.get((key, id(network)), 0)
             self._ordinals[key, id(network)] = ordinal + 1
-        result = self._with_memory(lambda: self._attempt((key, id(network), ordinal), network, run))
+        if compiled is not None:
+            self._compiled.add(id(network))
+        entry = network if compiled is None else compiled
+        result = self._with_memory(lambda: self._attempt((key, id(network), ordinal), network, entry, run))
         with self._lock:
             self._planner.noted_call(result)
         return result
@@ -127,6 +136,8 @@ class Session:
             self.report.add_reason(reason)
         if self._features.over_budget:
             self.report.add_reason(OVER_BUDGET)
+        if self.report.reuse_is_slower:
+            self.report.add_reason(SLOWER)
         self._features.clear()
         self._repair.clear()
         self._stages.clear()
@@ -153,12 +164,13 @@ class Session:
         self._free_memory()
         return attempt()
 
-    def _attempt(self, key: Hashable, network: torch.nn.Module, run: Callable[[], Any]) -> Any:
+    def _attempt(self, key: Hashable, network: torch.nn.Module, entry: torch.nn.Module, run: Callable[[], Any]) -> Any:
         assert self._record is not None
         with self._lock:
             stream = self._features.get(key)
             step = self._decide(stream, network)
-        with self._clock.measure(self._record), swapped({network: self._answer(step, key, stream, network)}):
+        answer = self._answer(step, key, stream, network, entry.forward)
+        with self._clock.measure(self._record), swapped({entry: answer}):
             return run()
 
     def _decide(self, stream: Stream | None, network: torch.nn.Module) -> StepPlan:
@@ -192,10 +204,9 @@ class Session:
         return None if stream.stages else NO_FEATURES
 
     def _answer(
-        self, step: StepPlan, key: Hashable, stream: Stream | None, network: torch.nn.Module
-    ) -> Callable[..., Any]:
+        self, step: StepPlan, key: Hashable, stream: Stream | None, network: torch.nn.Module, forward: Forward
+    ) -> Forward:
         """The network's `forward` for this call."""
-        forward = network.forward
 
         def answered(*args: Any, **kwargs: Any) -> Any:
             if step.kind is StepKind.SKIP and stream is not None:
@@ -213,7 +224,8 @@ class Session:
     def _full(self, step: StepPlan, key: Hashable, network: torch.nn.Module, compute: Callable[[], Any]) -> Any:
         stream = self._features.start(key)
         stages = self._stages.of(network) if step.keeps_stages and not self._out_of_memory else ()
-        with self._stages.watching(network), swapped(StageCall(stages, stream, self._features).remembering()):
+        remembering = StageCall(stages, stream, self._features).remembering()
+        with self._stages.watching(network), self._swapped(network, remembering):
             output = self._computed(compute)
         if self._planner.guard and stream.outputs:
             self._test_forecast(stream, output)
@@ -230,9 +242,15 @@ class Session:
         return bool(self._first_order and self._first_order.holds) and len(self.report.records) == self._place() + 1
 
     def _partial(self, step: StepPlan, stream: Stream, network: torch.nn.Module, compute: Callable[[], Any]) -> Any:
-        with swapped(StageCall(self._stages.of(network), stream, self._features).reusing()):
+        with self._swapped(network, StageCall(self._stages.of(network), stream, self._features).reusing()):
             output = self._computed(compute)
         return output if step.mix == 1 else combine((step.mix, 1 - step.mix), (output, self._forecast(stream)))
+
+    def _swapped(
+        self, network: torch.nn.Module, forwards: dict[torch.nn.Module, Forward]
+    ) -> AbstractContextManager[None]:
+        compiled = id(network) in self._compiled or any("_orig_mod" in s.path for s in self._stages.of(network))
+        return swapped(forwards, compiled)
 
     def _forecast(self, stream: Stream) -> Any:
         return combine(self._schedule.forecaster.weights(self._time, list(stream.times)), list(stream.outputs))

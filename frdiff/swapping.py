@@ -13,12 +13,16 @@ _ABSENT = object()
 
 
 @contextmanager
-def swapped(forwards: Mapping[torch.nn.Module, Forward]) -> Iterator[None]:
-    """Replace the modules' `forward` inside the block, and leave every module exactly as it was."""
+def swapped(forwards: Mapping[torch.nn.Module, Forward], compiled: bool = False) -> Iterator[None]:
+    """Replace the modules' `forward` inside the block, and leave every module exactly as it was.
+
+    `compiled` says that torch compiled the modules: then the new forwards are kept out of the compiled graphs.
+    """
     before = [(module, module.__dict__.get("forward", _ABSENT)) for module in forwards]
     try:
         for module, forward in forwards.items():
-            module.__dict__["forward"] = forward
+            # Our state differs at each call, and torch would compile again for each.
+            module.__dict__["forward"] = torch.compiler.disable(forward, recursive=False) if compiled else forward
         yield
     finally:
         for module, forward in before:

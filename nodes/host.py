@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from comfy.model_management import soft_empty_cache
 from comfy.patcher_extension import WrappersMP
+from comfy.sampler_helpers import prepare_mask
 
 from ..frdiff.errors import FRDiffError
 from ..frdiff.facts import RunFacts
-from ..frdiff.presets import for_speedup
+from ..frdiff.presets import EVERY_STEP, for_speedup
 from ..frdiff.provenance import network_of
 from ..frdiff.report import RunReport
 from ..frdiff.schedule import Schedule
@@ -19,6 +20,10 @@ from ..frdiff.session import Session
 from ..frdiff.solver import ADDS_NOISE
 
 KEY = "frdiff"
+# Where the host's EasyCache and LazyCache leave their state.
+OTHER_CACHES = "easycache"
+
+OTHER_CACHE = "EasyCache or LazyCache is on the same model, and skipping is left to it. Remove it to use FRDiff."
 
 TellReport = Callable[[RunReport], None]
 MakeEngine = Callable[[RunFacts], Any]
@@ -46,7 +51,8 @@ def attach(model: Any, schedule: Schedule | None, tell: TellReport, observe: Obs
 
     def session(facts: RunFacts) -> Session:
         run = Session(
-            schedule,
+            # Two caches that do not know of each other would repeat each other's repetitions.
+            EVERY_STEP if facts.other_cache else schedule,
             facts.sigmas,
             facts.flow_time,
             region=facts.region,
@@ -55,8 +61,9 @@ def attach(model: Any, schedule: Schedule | None, tell: TellReport, observe: Obs
             observe=observe,
             moves=facts.moves,
         )
-        if note:
-            run.report.add_reason(note)
+        for reason in (note, OTHER_CACHE if facts.other_cache else None):
+            if reason:
+                run.report.add_reason(reason)
         return run
 
     return attach_engine(model, session, tell)
@@ -77,16 +84,17 @@ def _outer_sample(make: MakeEngine, tell: Callable[[Any], None]) -> Callable[...
         *args: Any, **kwargs: Any,
     ) -> Any:  # fmt: skip
         guider = executor.class_obj
+        # The guider's options are a copy made for this run, so what is added here ends with it.
+        options = guider.model_options.setdefault("transformer_options", {})
         facts = RunFacts(
             sigmas.tolist(),
             flow_time_of(guider.model_patcher),
-            denoise_mask,
+            _region(denoise_mask, noise),
             sampler_name(sampler) in ADDS_NOISE,
             output_scale_of(guider.model_patcher),
+            OTHER_CACHES in options,
         )
         session = make(facts)
-        # The guider's options are a copy made for this run, so what is added here ends with it.
-        options = guider.model_options.setdefault("transformer_options", {})
         _add_run_wrappers(options.setdefault("wrappers", {}), session)
         try:
             result = executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kwargs)
@@ -96,6 +104,11 @@ def _outer_sample(make: MakeEngine, tell: Callable[[Any], None]) -> Callable[...
             tell(session.close())
 
     return outer_sample
+
+
+def _region(mask: torch.Tensor | None, noise: torch.Tensor) -> torch.Tensor | None:
+    """The inpainting mask in the latent's shape; earlier hosts bring it into that shape only later."""
+    return mask if mask is None or mask.shape == noise.shape else prepare_mask(mask, noise.shape, noise.device)
 
 
 def sampler_name(sampler: Any) -> str:
@@ -149,14 +162,16 @@ def _add_run_wrappers(wrappers: dict[str, dict[str, list[Any]]], session: Any) -
             session.begin_evaluation(float(t.max()))
         model = executor.class_obj
         options = {} if transformer_options is None else transformer_options
-        network = getattr(model.diffusion_model, "_orig_mod", model.diffusion_model)
+        entered = model.diffusion_model
+        network = getattr(entered, "_orig_mod", entered)
 
         def run() -> Any:
             # Networks take residuals out of the lists, and a call that ran out of memory is made again.
             lists = control and {name: list(residuals) for name, residuals in control.items()}
             return executor(x, t, c_concat, c_crossattn, lists, options, **kwargs)
 
-        return session.call(stream_key(x, options, control, model), network, run)
+        compiled = None if entered is network else entered
+        return session.call(stream_key(x, options, control, model), network, run, compiled)
 
     wrappers.setdefault(WrappersMP.PREDICT_NOISE, {})[KEY] = [predict_noise]
     innermost = wrappers.setdefault(WrappersMP.APPLY_MODEL, {})

@@ -68,7 +68,7 @@ class FRDiffSweep(io.ComfyNode):
                 io.Vae.Input("vae", tooltip="Decodes the pictures."),
                 io.String.Input("dials", default="1.5, 2, 3", tooltip="Values of the speedup dial, with commas."),
                 io.String.Input(
-                    "presets", default="", tooltip=f"Named schedules, with commas. There are: {', '.join(PRESETS)}."
+                    "presets", default="", tooltip="Named schedules of FRDiff Schedule, with commas, like paper M=2."
                 ),
                 io.Int.Input("repeats", default=1, min=1, max=20, tooltip="Runs of each; the median time counts."),
                 schedule_input("A schedule to try as well."),

@@ -9,19 +9,18 @@ the thumbnail is a picture of the canvas.
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import shutil
-import subprocess
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from browser import Frontend, NoBrowser, browser, frontend
-from host import HOST_DIR, ROOT, Host, SetupError, add_comfyui_argument, ensure_browser_tools, ensure_host, link_packs
-from server import ServerError, comfyui
+from browser import Frontend, browser, frontend
+from host import HOST_DIR, ROOT, Host, link_packs
+from inside import run_inside
+from server import comfyui
 from workflow_graphs import WORKFLOWS, Graph
 
 FOLDER = ROOT / "workflows"
@@ -81,25 +80,6 @@ FIT = """([x, y, width, height]) => {
 }"""
 
 
-def main() -> int:
-    """Command line: make the workflows in the host's Python, where the browser's driver is."""
-    parser = argparse.ArgumentParser(description="Make the shared workflows with the real frontend.")
-    add_comfyui_argument(parser)
-    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    try:
-        host = ensure_host(arguments.comfyui)
-        ensure_browser_tools(host)
-        if arguments.inside:
-            make(host)
-            return 0
-    except (SetupError, ServerError, NoBrowser) as error:
-        print(f"The workflows were not made: {error}", file=sys.stderr)
-        return 1
-    command = host.command(str(Path(__file__).resolve()), "--inside", "--comfyui", str(host.comfyui))
-    return subprocess.run(command, env=host.environment()).returncode
-
-
 def make(host: Host) -> None:
     """Build, save and picture every workflow."""
     # Settings and workflows of the demo's user stay as they are.
@@ -134,4 +114,4 @@ def picture(page: Frontend, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_inside(__file__, "Make the shared workflows with the real frontend.", make))

@@ -33,6 +33,8 @@ CANNOT_FOLLOW = (
     "Choose another sampler, such as euler or dpmpp_2m; the schedule can then be used with this one."
 )
 
+OTHER_CACHE = "Auto-FR cannot calibrate a model with another cache on it: remove EasyCache or LazyCache first."
+
 
 class Engine(Protocol):
     """What follows a sampling run: a Session, a recorder, a roll-out."""
@@ -112,7 +114,8 @@ class Recorder:
         families: dict[str, Family] | None = None,
         anchor_every: int = 0,
     ) -> None:
-        self._facts = facts
+        if facts.other_cache:
+            raise FRDiffError(OTHER_CACHE)
         self._sigmas = [float(sigma) for sigma in facts.sigmas]
         self._flow_time = facts.flow_time
         self._stages = Stages(families, inner=True)

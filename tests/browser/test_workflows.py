@@ -18,18 +18,13 @@ def test_opens_from_the_templates(page, path, shoot):
     templates = page.client.json("/workflow_templates")
     assert path.stem in templates[PACK]
     page.run("() => app.extensionManager.command.execute('Comfy.BrowseTemplates')")
-    # The pack's section of the template browser, then the card.
-    card = page.page.locator(f"[data-testid='template-workflow-{path.stem}']")
-    page.page.get_by_text("Extensions", exact=False).first.wait_for(timeout=10000)
+    page.page.get_by_placeholder("Search...").first.fill(path.stem)
+    card = page.page.get_by_test_id(f"template-workflow-{path.stem}")
+    card.first.wait_for(timeout=20000)
+    page.page.wait_for_timeout(500)
     shoot(page, "templates")
-    if card.count():
-        card.first.click()
-    else:
-        page.run("([pack, name]) => fetch(`/api/workflow_templates/${pack}/${encodeURIComponent(name)}.json`)"
-                 ".then((r) => r.json()).then((w) => app.loadGraphData(w, true, true, name))",
-                 [PACK, path.stem])  # fmt: skip
-    saved = json.loads(path.read_text())
-    page.wait("(count) => app.graph.nodes.length === count", len(saved["nodes"]))
+    card.first.click()
+    page.wait("(count) => app.graph.nodes.length === count", len(json.loads(path.read_text())["nodes"]))
     page.page.wait_for_timeout(800)
     assert page.run("() => app.graph.nodes.filter((node) => node.has_errors || !node.comfyClass && !node.isVirtualNode)"
                     ".map((node) => node.type)") == []  # fmt: skip
@@ -41,3 +36,83 @@ def test_opens_from_the_templates(page, path, shoot):
             assert summary.startswith("planned: ") and "example" not in summary
     page.page.keyboard.press("Escape")
     shoot(page, "open")
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_opens_by_drag_and_drop(page, path):
+    page.run(
+        "([name, text]) => { const data = new DataTransfer();"
+        " data.items.add(new File([text], name, { type: 'application/json' }));"
+        " const at = { bubbles: true, cancelable: true, dataTransfer: data, clientX: 700, clientY: 400 };"
+        " for (const kind of ['dragover', 'drop']) app.canvas.canvas.dispatchEvent(new DragEvent(kind, at)) }",
+        [path.name, path.read_text()],
+    )
+    page.wait("(count) => app.graph.nodes.length === count", len(json.loads(path.read_text())["nodes"]))
+
+
+
+
+def on_demo_model(prompt, model):
+    """The same graph on a demo model, in its size and with few steps."""
+    for node in prompt.values():
+        inputs = node["inputs"]
+        if node["class_type"] == "CheckpointLoaderSimple":
+            node.update(class_type="FRDiffDemoModelLoader", inputs={"model": model})
+        elif node["class_type"] in ("EmptyLatentImage", "EmptySD3LatentImage"):
+            node.update(class_type="EmptyLatentImage", inputs={"width": 128, "height": 128, "batch_size": 1})
+        if "steps" in inputs:
+            inputs["steps"] = 12
+    return prompt
+
+
+@pytest.mark.parametrize("renderer", ["canvas"], indirect=True)
+@pytest.mark.parametrize("path", [p for p in WORKFLOWS if "Wan" not in p.stem], ids=lambda path: path.stem)
+def test_runs_to_a_picture_on_a_demo_model(page, path, renderer):
+    page.load(json.loads(path.read_text()))
+    prompt = page.run("async () => (await app.graphToPrompt()).output")
+    entry = page.client.run(on_demo_model(prompt, "dit" if "any graph" in path.stem else "unet"))
+    images = [image for output in entry["outputs"].values() for image in output.get("images", [])]
+    assert images
+    for image in images:
+        assert page.client.view(image["filename"], image["subfolder"], image["type"]).startswith(b"\x89PNG")
+
+
+def test_a_sweep_shows_what_it_has_when_it_is_cancelled(page, shoot):
+    """What is done stays on the node after an interrupt."""
+    path = ROOT / "workflows" / "FRDiff speed sweep.json"
+    workflow = json.loads(path.read_text())
+    for node in workflow["nodes"]:
+        if node["type"] == "CheckpointLoaderSimple":
+            node.update(type="FRDiffDemoModelLoader", widgets_values=["unet"])
+        elif node["type"] == "EmptyLatentImage":
+            node["widgets_values"] = [128, 128, 1]
+    page.load(workflow)
+    sweep = page.run("() => app.graph.nodes.find((node) => node.type === 'FRDiffSweep').id")
+    page.run("() => app.queuePrompt(0)")
+    told = "(id) => app.nodeOutputs[id]?.images?.length && app.nodeOutputs[id].text[0].includes('dial 1.5')"
+    page.wait(told, sweep, 60)
+    page.client.post("/interrupt", b"{}")
+    page.wait("() => app.ui.lastQueueSize === 0", seconds=60)
+    page.page.wait_for_timeout(1000)
+    shown = page.run("(id) => app.nodeOutputs[id]", sweep)
+    assert len(shown["images"]) == 1 and "plain" in shown["text"][0]
+    shoot(page, "cancelled")
+
+
+@pytest.mark.parametrize("renderer", ["canvas"], indirect=True)
+def test_the_help_page_shows_its_picture(page, shoot):
+    """The help of a node opens from the selected node, with the page and the picture of the pack."""
+    page.run(
+        "() => { app.graph.clear(); const node = LiteGraph.createNode('FRDiffReport'); node.pos = [400, 300];"
+        " app.graph.add(node) }"
+    )
+    page.look_at()
+    page.run("() => app.canvas.selectNode(app.graph.nodes[0])")
+    page.page.wait_for_timeout(500)
+    page.page.get_by_test_id("info-button").first.click()
+    page.page.get_by_text("Shows what a run did").first.wait_for(timeout=10000)
+    page.wait(
+        "() => [...document.images].some((image) => image.src.includes('FRDiffReport.png') && image.naturalWidth > 0)",
+        seconds=10,
+    )
+    shoot(page, "help")

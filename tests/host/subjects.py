@@ -85,13 +85,20 @@ def node(host, name, *inputs, **named):
 
 def extra_node(module, name, *inputs, **named):
     """The first output of a node that comes with the host in a file of its own."""
-    return _executed(getattr(importlib.import_module(f"comfy_extras.nodes_{module}"), name), inputs, named)
+    return _executed(node_class(module, name), inputs, named)
+
+
+def node_class(module, name):
+    """A node class of the host's that is in a file of its own."""
+    return getattr(importlib.import_module(f"comfy_extras.nodes_{module}"), name)
 
 
 def _executed(cls, inputs, named):
     if hasattr(cls, "define_schema"):
-        return cls.execute(*inputs, **named).result[0]
-    return getattr(cls(), cls.FUNCTION)(*inputs, **named)[0]
+        outputs = cls.execute(*inputs, **named)
+    else:
+        outputs = getattr(cls(), cls.FUNCTION)(*inputs, **named)
+    return getattr(outputs, "result", outputs)[0]
 
 
 def custom_schedule(host, preset="custom", interval=1, mixing=False, budget=4096.0):

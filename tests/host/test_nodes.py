@@ -139,7 +139,7 @@ def test_unknown_network_is_said_and_still_skips(demo, host, pack):
 
 def test_report_says_what_happened(demo, host):
     _, run = demo.frdiff(steps=20)
-    text, data = host.NODE_CLASS_MAPPINGS["FRDiffReport"].execute(run).result
+    text, data, _ = host.NODE_CLASS_MAPPINGS["FRDiffReport"].execute(run).result
     report = json.loads(data)
     assert sum(report["counts"].values()) == len(report["records"]) == 20
     assert f"{report['counts']['full']} of 20 steps computed" in text

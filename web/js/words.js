@@ -14,7 +14,6 @@ const words = {
   off: "off: every step is computed",
   noPlan: "The server does not answer, so no plan can be shown.",
   title: "FRDiff steps",
-  hint: "Hover a step, or use the arrow keys.",
   step: "step {step} of {total}",
   steps: "steps {step} to {last} of {total}",
   full: "computed",

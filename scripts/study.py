@@ -1,0 +1,236 @@
+"""Show where the engine's constants come from: replay recorded trajectories of the demo models.
+
+    python scripts/study.py record                record trajectories (about two minutes)
+    python scripts/study.py forecasts             error of each forecast, in dB below the straight line's
+    python scripts/study.py keyframes             error that masks of different cost models leave, in dB
+    python scripts/study.py partial               what one partial step at each place does to the picture
+
+The trajectories are plain Euler runs of eight prompts, kept in .host/study. A replayed run follows the true
+trajectory, so that the error of a forecast does not feed back into the network: good enough to choose between
+constants, not to report a quality; scripts/bench.py does that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from itertools import product
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from host import HOST_DIR, SetupError, add_comfyui_argument, ensure_host
+from in_process import DemoModel, engine_module, load_comfyui
+
+INSIDE = "FRDIFF_STUDY_INSIDE"
+RECORDS = HOST_DIR / "study"
+MODELS, STEPS = ("unet", "dit"), (20, 28, 50)
+PROMPTS = (
+    "pizza, 3d", "cat face, 3d", "unicorn, 3d", "green apple, twitter", "rocket, google", "red heart, 3d",
+    "dog face, google", "sun with face, 3d",
+)  # fmt: skip
+SEED, CFG = 900, 3.0
+
+
+def main() -> int:
+    """Command line: set up, run inside the host's Python, print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_comfyui_argument(parser)
+    parser.add_argument("what", choices=["record", "forecasts", "keyframes", "partial"])
+    arguments = parser.parse_args()
+    if os.environ.get(INSIDE):
+        studies = {"record": record, "forecasts": forecasts, "keyframes": keyframes, "partial": partial}
+        studies[arguments.what](load_comfyui("cpu"))
+        return 0
+    try:
+        host = ensure_host(arguments.comfyui)
+    except SetupError as error:
+        print(f"Set-up stopped: {error}", file=sys.stderr)
+        return 1
+    environment = {**host.environment(), INSIDE: "1"}
+    return subprocess.run(host.command(str(Path(__file__).resolve()), *sys.argv[1:]), env=environment).returncode
+
+
+class Demo:
+    """A demo model with all prompts in one batch."""
+
+    def __init__(self, host: Any, name: str) -> None:
+        import torch
+
+        self.host = host
+        self.demo = DemoModel(self.host, name)
+        encoded = [self.demo.encode(text)[0] for text in PROMPTS]
+        both = {
+            key: torch.cat([extra[key] for _, extra in encoded]) if isinstance(value, torch.Tensor) else value
+            for key, value in encoded[0][1].items()
+        }
+        self.positive = [[torch.cat([cross for cross, _ in encoded]), both]]
+
+    def run(self, steps: int, sampler: str = "euler", schedule: Any = None) -> Any:
+        """The latents of a run, as (prompts, 16, 16, 16)."""
+        import torch
+
+        latent = {"samples": torch.zeros(len(PROMPTS), 4, 16, 16)}
+        node = self.host.NODE_CLASS_MAPPINGS["FRDiffKSampler"]
+        with torch.inference_mode():
+            return node.execute(
+                self.demo.model, SEED, steps, CFG, sampler, "normal", self.positive, self.demo.encode(""), latent, 1.0,
+                1.0, schedule,
+            ).result[0]["samples"]  # fmt: skip
+
+    def decode(self, latents: Any) -> Any:
+        """Pictures in 0..1."""
+        return self.demo.vae.decode(latents).clamp(0, 1)
+
+
+def record(host: Any) -> None:
+    """Run every model and step count once, and keep the derivative d = (x - denoised) / sigma of each step."""
+    import comfy.samplers
+    import torch
+
+    RECORDS.mkdir(parents=True, exist_ok=True)
+    for name in MODELS:
+        demo = Demo(host, name)
+        for steps in STEPS:
+            guider = comfy.samplers.CFGGuider(demo.demo.model)
+            guider.set_conds(demo.positive, demo.demo.encode(""))
+            guider.set_cfg(CFG)
+            sigmas = comfy.samplers.calculate_sigmas(
+                demo.demo.model.get_model_object("model_sampling"), "normal", steps
+            )
+            kept: list[Any] = []
+            sampler = comfy.samplers.KSAMPLER(_recording_euler(kept))
+            noise = torch.randn(len(PROMPTS), 16, 16, 16, generator=torch.Generator().manual_seed(SEED))
+            with torch.inference_mode():
+                guider.sample(noise, torch.zeros_like(noise), sampler, sigmas, disable_pbar=True, seed=SEED)
+            flow_time = engine_module(host, "nodes.host").flow_time_of(demo.demo.model)
+            times = [flow_time(float(sigma)) for sigma in sigmas]
+            torch.save({"times": times, "d": torch.stack(kept)}, RECORDS / f"{name}-{steps}.pt")
+            print(f"{name}, {steps} steps: recorded")
+
+
+def _recording_euler(kept: list[Any]) -> Callable[..., Any]:
+    def sample(model: Any, x: Any, sigmas: Any, extra_args: dict[str, Any], **_: Any) -> Any:
+        for sigma, following in zip(sigmas, sigmas[1:], strict=False):
+            d = (x - model(x, sigma * x.new_ones([len(x)]), **extra_args)) / sigma
+            kept.append(d.clone())
+            x = x + d * (following - sigma)
+        return x
+
+    return sample
+
+
+def recorded() -> Iterator[tuple[str, int, list[float], Any]]:
+    """Model, steps, flow times and derivatives (steps, prompts, elements) of each recorded run."""
+    import torch
+
+    for name, steps in product(MODELS, STEPS):
+        path = RECORDS / f"{name}-{steps}.pt"
+        if not path.is_file():
+            raise SystemExit("There are no trajectories yet. Run python scripts/study.py record first.")
+        data = torch.load(path)
+        yield name, steps, data["times"], data["d"].flatten(2)
+
+
+def replay(times: Sequence[float], d: Any, keys: Sequence[int], weights: Callable[..., Any], history: int) -> Any:
+    """The summed error `(t - t') (forecast - truth)` of a run that computes `keys` and forecasts the rest."""
+    error = d[0] * 0
+    for step in sorted(set(range(len(d))) - set(keys)):
+        known = [key for key in keys if key < step][-history:]
+        forecast = sum(
+            weight * d[key] for weight, key in zip(weights(times[step], [times[k] for k in known]), known, strict=True)
+        )
+        error = error + (forecast - d[step]) * (times[step] - times[step + 1])
+    return error
+
+
+def decibels(error: Any) -> float:
+    """Mean over the prompts of the error's root mean square, as a level: more is better."""
+    return float((-20 * error.square().mean(dim=1).sqrt().log10()).mean())
+
+
+def forecasts(host: Any) -> None:
+    """Each forecast with a keyframe every 2 and every 3 steps, the first three and the last step computed."""
+    import numpy as np
+
+    engine = engine_module(host, "frdiff.forecast")
+    rules = {name: (each.weights, each.history) for name, each in engine.FORECASTERS.items()}
+    lengths = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0)
+    cases = [(*run, gap) for run in recorded() for gap in (2, 3)]
+    columns = [f"{name}{steps}/{gap}" for name, steps, _, _, gap in cases]
+    print(f"{'dB above linear':<20}", *(f"{column:>10}" for column in columns), f"{'mean':>6}")
+
+    def level(case: Any, weights: Any, history: int) -> float:
+        _, steps, times, d, gap = case
+        keys = [step for step in range(steps) if step % gap == 0 or step < 3 or step == steps - 1]
+        return decibels(replay(times, d, keys, weights, history))
+
+    line = [level(case, *rules["linear"]) for case in cases]
+    for name, rule in rules.items():
+        for length in lengths if name == "kriging" else (None,):
+            if length:
+                engine.CORRELATION_LENGTH = length
+            gains = [level(case, *rule) - base for case, base in zip(cases, line, strict=True)]
+            label = f"{name} {length:g}" if length else name
+            print(f"{label:<20}", *(f"{gain:10.2f}" for gain in gains), f"{np.mean(gains):6.2f}", flush=True)
+
+
+def keyframes(host: Any) -> None:
+    """Keyframes of 1/2 and 1/3 of the steps by cost models of different powers, and evenly spread ones."""
+    forecast, prior, search = (engine_module(host, f"frdiff.{name}") for name in ("forecast", "prior", "keyframes"))
+    runs = [(*run, run[1] // part) for run in recorded() for part in (2, 3)]
+    print(f"{'level in dB':<20}", *(f"{name}{steps}/{count}".rjust(10) for name, steps, _, _, count in runs), "  mean")
+
+    def levels(choose: Callable[[int, list[float], int], Sequence[int]]) -> list[float]:
+        rule = forecast.KRIGING
+        return [
+            decibels(replay(times, d, choose(steps, times, count), rule.weights, rule.history))
+            for _, steps, times, d, count in runs
+        ]
+
+    def show(label: str, found: list[float]) -> None:
+        print(f"{label:<20}", *(f"{level:10.1f}" for level in found), f"{mean(found):6.2f}", flush=True)
+
+    show("even", levels(lambda steps, times, count: sorted({i * (steps - 1) // (count - 1) for i in range(count)})))
+    for power in (2 / 3, 1.0, 4 / 3, 5 / 3, 2.0):
+        prior.FORECAST_POWER = power
+        show(
+            f"power {power:.2f}",
+            levels(lambda steps, times, count: search.best_keyframes(
+                steps, prior.forecast_cost_model(times), prior.SHORTEST_GAP_CAP)[count - 1]),
+        )  # fmt: skip
+
+
+def partial(host: Any) -> None:
+    """PSNR of runs in which all steps but one are full, for each place of the partial one."""
+    for name, sampler in product(MODELS, ("euler_ancestral", "dpmpp_2m_sde")):
+        demo = Demo(host, name)
+        schedule = engine_module(host, "frdiff.schedule")
+        plain = demo.decode(demo.run(28, sampler))
+        found = []
+        for place in range(1, 28):
+            kinds = [schedule.StepKind.PARTIAL if step == place else schedule.StepKind.FULL for step in range(28)]
+            pictures = demo.decode(demo.run(28, sampler, _listed(schedule, kinds)))
+            errors = (pictures - plain).square().flatten(1).mean(dim=1)
+            found.append(float((-10 * errors.log10()).mean()))
+        print(f"{name:<5} {sampler:<16}", *(f"{level:5.1f}" for level in found), flush=True)
+        if not all(map(math.isfinite, found)):
+            print("  (an infinite level is a step whose partial result equals the full one)")
+
+
+def _listed(schedule: Any, kinds: Sequence[Any]) -> Any:
+    class Listed(schedule.Schedule):
+        """A schedule whose kinds are given."""
+
+        def plan(self, course: Any) -> Any:
+            return schedule.plan_of([(kind, 1.0) for kind in kinds])
+
+    return Listed("listed", inner=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""With everything that users put between a model and a sampler: nothing broken, nothing mixed, nothing left behind."""
+
+import pytest
+import torch
+from compositions import COMPOSITIONS, DIT, UNET, VIDEO
+from subjects import custom_schedule, demo_subject, extra_node, relative, video_subject
+
+STEPS = 8
+# They skip by themselves, and are left to it.
+OTHER_CACHES = {"EasyCache", "LazyCache"}
+QUICK = {"LoRA", "PAG", "area", "inpainting", "context windows", "tiled wrapper"}
+CASES = [
+    pytest.param(c, m, id=f"{c}-{m}", marks=[pytest.mark.quick] if c in QUICK else [])
+    for c, (models, _) in COMPOSITIONS.items()
+    for m in models
+]
+
+
+@pytest.fixture(scope="module")
+def subjects(host):
+    """Each model by name, made when it is first asked for."""
+    made = {}
+
+    def get(name):
+        if name not in made:
+            made[name] = video_subject(host, frames=6) if name == VIDEO else demo_subject(host, name)
+        return made[name]
+
+    return get
+
+
+@pytest.mark.parametrize(("composition", "model"), CASES)
+def test_composition(subjects, host, composition, model):
+    subject = COMPOSITIONS[composition][1](subjects(model))
+    settings = {"steps": STEPS}
+    with subject.counting() as every:
+        plain = subject.sample(**settings)
+    before = {name: set(module.__dict__) for name, module in subject.network.named_modules()}
+    assert torch.isfinite(plain).all()
+    assert torch.equal(subject.frdiff(schedule=custom_schedule(host), **settings)[0], plain)
+    # Watching the stages at every keyframe changes nothing.
+    watched = custom_schedule(host, interval=2, mixing=False, budget=0.0)
+    if model != VIDEO:
+        assert torch.equal(subject.frdiff(schedule=watched, **settings)[0], plain)
+    for schedule in (None, custom_schedule(host, "paper M=2")):
+        with subject.counting() as computed:
+            latent, report = subject.frdiff(schedule=schedule, **settings)
+        assert torch.isfinite(latent).all()
+        if composition in OTHER_CACHES:
+            assert torch.equal(latent, plain) and "EasyCache" in report.line()
+        else:
+            assert len(computed) == sum(record.calls for record in report.records)
+        assert len(computed) < len(every) or report.counts["partial"] or report.reasons
+        assert relative(latent, plain) < 1
+    assert {name: set(module.__dict__) for name, module in subject.network.named_modules()} == before
+
+
+def guiders(subject):
+    """Each guider of the host, with the model that it is given."""
+    middle = [[tensor * 0.8, options] for tensor, options in subject.positive]
+    return {
+        "basic": lambda model: extra_node("custom_sampler", "BasicGuider", model, subject.positive),
+        "cfg": lambda model: extra_node("custom_sampler", "CFGGuider", model, subject.positive, subject.negative, 3.0),
+        "dual cfg": lambda model: extra_node(
+            "custom_sampler", "DualCFGGuider", model, subject.positive, middle, subject.negative, 3.0, 2.0, "regular"
+        ),
+        "perp-neg": lambda model: extra_node(
+            "perpneg", "PerpNegGuider", model, subject.positive, middle, subject.negative, 3.0, 1.0
+        ),
+    }
+
+
+@pytest.mark.parametrize("guider", ["basic", "cfg", "dual cfg", "perp-neg"])
+@pytest.mark.parametrize("model", [UNET, DIT])
+def test_guider(subjects, host, model, guider):
+    subject = subjects(model)
+    make = guiders(subject)[guider]
+    sigmas = extra_node("custom_sampler", "BasicScheduler", subject.model, "karras", 16, 1.0)
+
+    def run(made):
+        noise = extra_node("custom_sampler", "RandomNoise", 1)
+        sampler = extra_node("custom_sampler", "KSamplerSelect", "dpmpp_2m")
+        with torch.inference_mode():
+            return extra_node("custom_sampler", "SamplerCustomAdvanced", noise, made, sampler, sigmas, subject.latent)[
+                "samples"
+            ]
+
+    with subject.counting() as every:
+        plain = run(make(subject.model))
+    assert torch.equal(run(make(subject.patched(schedule=custom_schedule(host)).model)), plain)
+    patched = make(subject.patched().model)
+    with subject.counting() as computed:
+        latent = run(patched)
+    assert torch.equal(run(patched), latent)
+    assert len(computed) < len(every) and relative(latent, plain) < 0.2

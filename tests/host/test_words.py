@@ -1,0 +1,111 @@
+"""Nothing that people read is missing: tooltips, help pages, translations, shared workflows."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
+# Nodes that load files which a workflow's reader may not have.
+LOADERS = {"CheckpointLoaderSimple", "UNETLoader", "CLIPLoader", "VAELoader"}
+VIRTUAL = {"MarkdownNote", "Note"}
+# Nodes that the host loads from files of its own; the tests load only its main file.
+EXTRA = {
+    "BasicGuider", "BasicScheduler", "CreateVideo", "EmptyHunyuanLatentVideo", "EmptySD3LatentImage", "FluxGuidance",
+    "KSamplerSelect", "ModelSamplingSD3", "RandomNoise", "SamplerCustomAdvanced", "SaveVideo",
+}  # fmt: skip
+
+
+@pytest.fixture
+def scripts(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    import make_locales
+    import node_texts
+
+    return make_locales, node_texts
+
+
+@pytest.fixture
+def nodes(host, scripts):
+    return scripts[1].pack_nodes(host)
+
+
+def test_every_input_and_output_has_a_tooltip(nodes):
+    for name, node in nodes.items():
+        schema = node.define_schema()
+        assert schema.description.endswith("."), name
+        for part in [*schema.inputs, *schema.outputs]:
+            assert part.tooltip and part.tooltip.endswith("."), f"{name}: {getattr(part, 'id', part.display_name)}"
+
+
+def test_every_node_has_a_help_page_that_names_its_inputs(nodes):
+    for name, node in nodes.items():
+        page = (ROOT / "web" / "docs" / f"{name}.md").read_text(encoding="ascii")
+        assert page.startswith(f"# {node.define_schema().display_name}\n")
+    for picture in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", "".join(p.read_text() for p in ROOT.glob("web/docs/*.md"))):
+        assert (ROOT / "web" / "docs" / Path(picture).name).is_file()
+
+
+def test_the_locales_are_complete_and_made_from_the_nodes(nodes, scripts):
+    make_locales, node_texts = scripts
+    texts = {name: node_texts.texts_of(node) for name, node in nodes.items()}
+    assert {language: make_locales.missing(texts, language) for language in make_locales.LANGUAGES} == {
+        language: [] for language in make_locales.LANGUAGES
+    }
+    made = make_locales.files(texts)
+    for path, text in made.items():
+        assert path.read_text(encoding="utf-8") == text, f"Run python scripts/make_locales.py: {path} is out of date."
+    assert {path.parent.name for path in made} == {path.name for path in (ROOT / "locales").iterdir()}
+
+
+def test_translations_keep_their_values(scripts):
+    make_locales, _ = scripts
+    for language in make_locales.LANGUAGES:
+        for english, other in make_locales.translations(language).items():
+            assert sorted(re.findall(r"\{\w+\}", english)) == sorted(re.findall(r"\{\w+\}", other)), (language, english)
+            assert other.strip() == other != ""
+
+
+def test_the_step_map_knows_the_words_that_are_translated(scripts):
+    source = (ROOT / "web" / "js" / "words.js").read_text(encoding="ascii")
+    words = dict(re.findall(r'^  (\w+): "(.*)",?$', source, re.M))
+    assert words == scripts[0].step_words()
+    used = set(re.findall(r'say\("(\w+)"', (ROOT / "web" / "js" / "stepmap.js").read_text()))
+    assert used | {"full", "partial", "skip"} <= set(words)
+
+
+def test_every_node_is_in_a_workflow(nodes):
+    used = {node["type"] for path in WORKFLOWS for node in json.loads(path.read_text())["nodes"]}
+    assert set(nodes) <= used
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_workflow_names_what_it_needs(path, host):
+    workflow = json.loads(path.read_text())
+    assert path.with_suffix(".jpg").is_file()
+    assert any(node["type"] == "MarkdownNote" for node in workflow["nodes"])
+    for node in workflow["nodes"]:
+        assert node["type"] in host.NODE_CLASS_MAPPINGS or node["type"] in VIRTUAL or node["type"] in EXTRA
+        if node["type"] in LOADERS:
+            (model,) = node["properties"]["models"]
+            assert model["name"] in node["widgets_values"] and model["url"].startswith("https://huggingface.co/")
+            assert model["url"].endswith("/" + model["name"]) and model["directory"]
+
+
+def test_every_reason_is_explained(pack):
+    """Sentences that a report can give are in the troubleshooting, at least their telling part."""
+    import importlib
+
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="ascii")
+    quoted = [part.replace("...", "{}") for part in re.findall(r"^\| `([^`]+)`", page, re.M)]
+    patterns = [re.compile(".*".join(map(re.escape, part.split("{}")))) for part in quoted]
+    reasons = [
+        value
+        for name in ("session", "planner", "prior", "probing")
+        for key, value in vars(importlib.import_module(f"{pack.__name__}.frdiff.{name}")).items()
+        if key.isupper() and isinstance(value, str) and value.endswith(".") and " " in value
+    ]
+    assert len(reasons) >= 8
+    assert [reason for reason in reasons if not any(pattern.search(reason) for pattern in patterns)] == []
