@@ -71,9 +71,12 @@ class GatedRun:
     def end_evaluation(self, denoised: torch.Tensor) -> None:
         """Nothing to note."""
 
-    def call(self, key: Hashable, network: torch.nn.Module, run: Callable[[], Any]) -> Any:
+    def call(
+        self, key: Hashable, network: torch.nn.Module, run: Callable[[], Any], compiled: torch.nn.Module | None = None
+    ) -> Any:
         """Compute one call, without keeping what its gradient needs, and mix by the gate."""
-        forward = network.forward
+        entry = network if compiled is None else compiled
+        forward = entry.forward
         gate = self._gates[self._step]
 
         def answered(*args: Any, **kwargs: Any) -> Any:
@@ -83,7 +86,7 @@ class GatedRun:
             self._kept[key] = output
             return output
 
-        with swapped({network: answered}):
+        with swapped({entry: answered}, compiled is not None):
             return run()
 
     def close(self) -> None:
@@ -135,7 +138,8 @@ def _training(
                 error = torch.nn.functional.mse_loss(final, trajectory.final.to(final))
                 optimiser.zero_grad()
                 (error + settings.weight * gates.penalty()).backward()
-            yield float(error), tuple(StepKind.FULL if is_open else StepKind.SKIP for is_open in opened.tolist())
+            kinds = tuple(StepKind.FULL if is_open else StepKind.SKIP for is_open in opened.tolist())
+            yield float(error.detach()), kinds
             optimiser.step()
     finally:
         for parameter in trained:

@@ -42,7 +42,9 @@ class Engine(Protocol):
     @property
     def report(self) -> RunReport: ...
     def begin_evaluation(self, sigma: float, x: torch.Tensor | None = None) -> None: ...
-    def call(self, key: Hashable, network: torch.nn.Module, run: Callable[[], Any]) -> Any: ...
+    def call(
+        self, key: Hashable, network: torch.nn.Module, run: Callable[[], Any], compiled: torch.nn.Module | None = None
+    ) -> Any: ...
     def end_evaluation(self, denoised: torch.Tensor) -> None: ...
     def close(self) -> Any: ...
 
@@ -122,6 +124,7 @@ class Recorder:
         self._anchor_every = anchor_every
         self._features = Features(float("inf"), history=1)
         self._anchor: int | None = None
+        self._compiled = False
         self._watch = SolverWatch(facts.region)
         self.report = RunReport("recording", len(self._sigmas) - 1)
         self.evaluations: list[Evaluation] = []
@@ -148,15 +151,19 @@ class Recorder:
         self._watch.answered(denoised)
         self.evaluations[-1].denoised = compact(denoised)
 
-    def call(self, key: Hashable, network: torch.nn.Module, run: Callable[[], Any]) -> Any:
+    def call(
+        self, key: Hashable, network: torch.nn.Module, run: Callable[[], Any], compiled: torch.nn.Module | None = None
+    ) -> Any:
         """Compute and record one network call."""
         self.network = network
-        forward = network.forward
+        self._compiled = compiled is not None
+        entry = network if compiled is None else compiled
+        forward = entry.forward
 
         def recorded(*args: Any, **kwargs: Any) -> Any:
             return self._computed(key, network, forward, args, kwargs)
 
-        with swapped({network: recorded}):
+        with swapped({entry: recorded}, self._compiled):
             result = run()
         if isinstance(result, torch.Tensor):
             self._watch.called(result)
@@ -182,7 +189,7 @@ class Recorder:
         partial = None
         if stages and evaluation.step == self._anchor:
             stream = self._features.start(key)
-            with swapped(StageCall(stages, stream, self._features).remembering()):
+            with swapped(StageCall(stages, stream, self._features).remembering(), self._compiled):
                 output = forward(*args, **kwargs)
         else:
             remembered = self._features.get(key) if stages and self._anchor is not None else None
@@ -199,7 +206,7 @@ class Recorder:
         return output
 
     def _partial(self, stages: Any, stream: Stream, forward: Any, args: Any, kwargs: Any) -> Any:
-        with swapped(StageCall(stages, stream, self._features).reusing()):
+        with swapped(StageCall(stages, stream, self._features).reusing(), self._compiled):
             return forward(*args, **kwargs)
 
     def _timed(self, evaluation: Evaluation, name: str, compute: Callable[[], Any]) -> Any:
@@ -260,14 +267,17 @@ class Rollout:
         """Note what the sampler gets."""
         self._session.end_evaluation(denoised)
 
-    def call(self, key: Hashable, network: torch.nn.Module, run: Callable[[], Any]) -> Any:
+    def call(
+        self, key: Hashable, network: torch.nn.Module, run: Callable[[], Any], compiled: torch.nn.Module | None = None
+    ) -> Any:
         """Answer one network call."""
         if not self._replays:
-            return self._session.call(key, network, run)
+            return self._session.call(key, network, run, compiled)
         outputs = self._recorded[self._number].outputs
         output = outputs[self._calls] if self._calls < len(outputs) else None
         self._calls += 1
-        forward = network.forward
+        entry = network if compiled is None else compiled
+        forward = entry.forward
 
         def answered(*args: Any, **kwargs: Any) -> Any:
             if output is None:
@@ -275,8 +285,8 @@ class Rollout:
             device = next(v.device for v in (*args, *kwargs.values()) if isinstance(v, torch.Tensor))
             return _map(lambda tensor: tensor.to(device, copy=True), output)
 
-        with swapped({network: answered}):
-            return self._session.call(key, network, run)
+        with swapped({entry: answered}, compiled is not None):
+            return self._session.call(key, network, run, compiled)
 
     @property
     def report(self) -> RunReport:

@@ -43,8 +43,9 @@ class Block(torch.nn.Module):
 class Field(torch.nn.Module):
     """A velocity that turns quickly in one part of the run, where a good schedule computes more."""
 
-    def __init__(self, width=8):
+    def __init__(self, width=8, bump=0.1):
         super().__init__()
+        self.bump = bump
         self.blocks = torch.nn.ModuleList([Block(width, seed) for seed in (1, 2)])
         self.calls = 0
 
@@ -53,7 +54,7 @@ class Field(torch.nn.Module):
         h = x
         for block in self.blocks:
             h = block(h, t)
-        return h * (0.3 + math.exp(-(((t - 0.3) / 0.1) ** 2)))
+        return h * (0.3 + math.exp(-(((t - 0.3) / self.bump) ** 2)))
 
 
 FAMILIES = {f"{__name__}.Block": Family(((0, "x"),))}
@@ -248,7 +249,7 @@ def test_climbing_only_accepts_better_plans_and_records_them(sampler):
     def objective(plan):
         return math.log(final_error(roll_out(sampler, plan, trajectory), trajectory.final))
 
-    start = skipping([0, *range(1, 8)])
+    start = skipping([0, 1, 2, 3, 8, 12, 16, 20])
     late_first = lambda keyframes: -sum(keyframes)  # noqa: E731
     plan, error, moves = climb(start, objective(start), objective, late_first, time.monotonic() + 20)
     assert moves and error < objective(start) and error == objective(plan)
@@ -285,6 +286,7 @@ def reused_error(sampler, keyframes, truth):
 
 
 def test_a_repaired_run_is_nearer_to_the_full_one(sampler):
+    sampler.network.bump = 0.4
     better = []
     for truth in [record(sampler, seed)[0] for seed in range(6)]:
         errors = [final_error(roll_out(sampler, EVERY_OTHER, truth, None, r), truth.final) for r in (0.0, 0.5)]
