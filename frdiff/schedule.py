@@ -85,6 +85,10 @@ class Schedule:
         """Why the plan cannot be as fast as was asked, as a sentence; None where it can."""
         return None
 
+    def repair_for(self, steps: int) -> float:
+        """The `repair` of a run with so many steps."""
+        return self.repair
+
     def accept(self, describe: Callable[[], Network]) -> str | None:
         """Raise FRDiffError when the schedule is for another network; return a note, None when there is none."""
         return None

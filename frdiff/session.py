@@ -64,8 +64,9 @@ class Session:
         self._stages = Stages(families, schedule.finer, schedule.inner)
         self._constants = Constants(self._features)
         self._planner = Planner(schedule, sigmas, flow_time, region, expects_noise, self._partial_cost)
-        self._repair = Repair(schedule.repair if moves else 0.0, moves)
-        self._first_order = FirstOrder() if schedule.repair and moves else None
+        repair = schedule.repair_for(self._planner.steps) if moves else 0.0
+        self._repair = Repair(repair, moves)
+        self._first_order = FirstOrder() if repair else None
         self._compiled: set[int] = set()
         self._ordinals: dict[Hashable, int] = {}
         self._clock = Clock()

@@ -274,6 +274,12 @@ def test_on_other_noise_levels_forecasts_are_placed_like_the_priors_and_partial_
 
 
 @quick
+def test_with_fewer_steps_the_repair_is_at_most_half():
+    schedule = calibrated(example(points=(replace(example().points[2], repair=0.75),)), 2)
+    assert [schedule.repair_for(steps) for steps in (6, 12, 24)] == [0.5, 0.75, 0.75]
+
+
+@quick
 def test_a_sampler_that_adds_noise_gets_the_prior():
     course = Course(TIMES, stochastic=True, partial_cost=0.3)
     schedule = calibrated(example(), 2)
