@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
 from .errors import FRDiffError
 from .forecast import REUSE, Forecaster
+from .provenance import Network
 
 
 class StepKind(Enum):
@@ -58,7 +60,8 @@ class Schedule:
     steps into full ones; `adapts` makes a new plan when the run shows that its sampler adds noise;
     `budget_mb` bounds the memory of remembered stages. `finer` remembers the branches of a block before
     their gates, where it offers them, instead of the whole block; `inner` leaves the first and the last stage
-    fresh and prefers whole residuals, which is the better picture where noise is added.
+    fresh and prefers whole residuals, which is the better picture where noise is added. `repair`, from 0 to 1, is
+    how much of the error of skipped steps is made good at the next computed one.
     """
 
     name: str
@@ -68,6 +71,7 @@ class Schedule:
     budget_mb: float = 4096.0
     finer: bool = False
     inner: bool = False
+    repair: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.budget_mb >= 0:
@@ -79,6 +83,14 @@ class Schedule:
 
     def shortfall(self, course: Course) -> str | None:
         """Why the plan cannot be as fast as was asked, as a sentence; None where it can."""
+        return None
+
+    def repair_for(self, steps: int) -> float:
+        """The `repair` of a run with so many steps."""
+        return self.repair
+
+    def accept(self, describe: Callable[[], Network]) -> str | None:
+        """Raise FRDiffError when the schedule is for another network; return a note, None when there is none."""
         return None
 
 

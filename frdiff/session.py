@@ -12,11 +12,13 @@ import torch
 
 from .clock import Clock
 from .constants import Constants
+from .facts import default_flow_time
 from .families import Family
 from .features import Features, Stream
 from .forecast import combine, relative_error
 from .planner import SIGMA_TOLERANCE, Planner
 from .probing import Stages
+from .repair import FirstOrder, Repair
 from .report import RunReport, StepRecord
 from .schedule import Plan, Schedule, StepKind, StepPlan
 from .stages import Stage, StageCall, partial_cost
@@ -31,11 +33,6 @@ SLOWER = "Reused steps took as long as full ones: nothing was gained by them."
 FREED = "Memory ran out: what was remembered was freed, and partial steps were computed in full from there on."
 
 
-def default_flow_time(sigma: float) -> float:
-    """Flow time of a noise level where the data keep their size (alpha is 1)."""
-    return sigma / (1 + sigma)
-
-
 class Session:
     """The state of one run, born when sampling starts and dropped when it ends.
 
@@ -43,6 +40,7 @@ class Session:
     a sigma to `s / (1 + s)`, where `s` is noise over data. `region` is 1 where the sampler is free.
     `expects_noise` says that the sampler is known to add noise, before the run has shown it. `free_memory` gives
     unused memory back to the device. `observe` is called with the session at the start of each evaluation.
+    `moves` is how far a unit of raw output moves the latent at each step, for a schedule that repairs.
     """
 
     def __init__(
@@ -55,6 +53,7 @@ class Session:
         expects_noise: bool = False,
         free_memory: Callable[[], None] = lambda: None,
         observe: Callable[[Session], None] = lambda session: None,
+        moves: Sequence[float] = (),
     ) -> None:
         self._schedule = schedule
         self._flow_time = flow_time
@@ -65,6 +64,9 @@ class Session:
         self._stages = Stages(families, schedule.finer, schedule.inner)
         self._constants = Constants(self._features)
         self._planner = Planner(schedule, sigmas, flow_time, region, expects_noise, self._partial_cost)
+        repair = schedule.repair_for(self._planner.steps) if moves else 0.0
+        self._repair = Repair(repair, moves)
+        self._first_order = FirstOrder() if repair else None
         self._compiled: set[int] = set()
         self._ordinals: dict[Hashable, int] = {}
         self._clock = Clock()
@@ -89,6 +91,8 @@ class Session:
     def begin_evaluation(self, sigma: float, x: torch.Tensor | None = None) -> None:
         """Start an evaluation of the sampler at `sigma` with input `x`: one decision for all its network calls."""
         self._step, self._record = self._planner.begin(sigma, x)
+        if self._first_order and x is not None:
+            self._first_order.arrived(sigma, x)
         self._time = self._flow_time(sigma)
         self._ordinals.clear()
         self.report.records.append(self._record)
@@ -97,6 +101,8 @@ class Session:
     def end_evaluation(self, denoised: torch.Tensor) -> None:
         """Note what the evaluation returned to the sampler."""
         self._planner.noted(denoised)
+        if self._first_order:
+            self._first_order.answered(denoised)
 
     def call(
         self, key: Hashable, network: torch.nn.Module, run: Callable[[], Any], compiled: torch.nn.Module | None = None
@@ -134,6 +140,7 @@ class Session:
         if self.report.reuse_is_slower:
             self.report.add_reason(SLOWER)
         self._features.clear()
+        self._repair.clear()
         self._stages.clear()
         self._constants.clear()
         return self.report
@@ -153,6 +160,7 @@ class Session:
         with self._lock:
             self._out_of_memory = True
             self._features.clear()
+            self._repair.clear()
         self.report.add_reason(FREED)
         self._free_memory()
         return attempt()
@@ -203,7 +211,10 @@ class Session:
 
         def answered(*args: Any, **kwargs: Any) -> Any:
             if step.kind is StepKind.SKIP and stream is not None:
-                return self._forecast(stream)
+                forecast = self._forecast(stream)
+                if self._repairs():
+                    self._repair.forecast(key, self._place(), self._time, forecast)
+                return forecast
             with swapped(self._constants.forwards(key, network)):
                 if step.kind is StepKind.PARTIAL and stream is not None:
                     return self._partial(step, stream, network, lambda: forward(*args, **kwargs))
@@ -220,7 +231,16 @@ class Session:
         if self._planner.guard and stream.outputs:
             self._test_forecast(stream, output)
         self._features.keep_output(stream, self._time, len(self.report.records), output)
-        return output
+        if not self._repairs():
+            return output
+        return self._repair.repaired(key, self._place(), stream, self._schedule.forecaster, output)
+
+    def _place(self) -> int:
+        return self.report.records[-1].step
+
+    def _repairs(self) -> bool:
+        """Whether the sampler has made one first-order step after the other, without which a repair has no meaning."""
+        return bool(self._first_order and self._first_order.holds) and len(self.report.records) == self._place() + 1
 
     def _partial(self, step: StepPlan, stream: Stream, network: torch.nn.Module, compute: Callable[[], Any]) -> Any:
         with self._swapped(network, StageCall(self._stages.of(network), stream, self._features).reusing()):

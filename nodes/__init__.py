@@ -3,6 +3,7 @@
 from comfy_api.latest import ComfyExtension
 
 from .analysis import FRDiffCompare, FRDiffReport
+from .calibration import FRDiffAutoFR, FRDiffScheduleLoader
 from .patching import FRDiffModelPatcher
 from .routes import register
 from .sampling import FRDiffKSampler, FRDiffKSamplerAdvanced
@@ -20,5 +21,5 @@ class FRDiffExtension(ComfyExtension):
         """Every node class of the pack."""
         return [
             FRDiffKSampler, FRDiffKSamplerAdvanced, FRDiffModelPatcher, FRDiffSchedule,
-            FRDiffReport, FRDiffCompare, FRDiffSweep,
+            FRDiffScheduleLoader, FRDiffAutoFR, FRDiffReport, FRDiffCompare, FRDiffSweep,
         ]  # fmt: skip

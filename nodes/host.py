@@ -11,7 +11,9 @@ from comfy.patcher_extension import WrappersMP
 from comfy.sampler_helpers import prepare_mask
 
 from ..frdiff.errors import FRDiffError
+from ..frdiff.facts import RunFacts
 from ..frdiff.presets import EVERY_STEP, for_speedup
+from ..frdiff.provenance import network_of
 from ..frdiff.report import RunReport
 from ..frdiff.schedule import Schedule
 from ..frdiff.session import Session
@@ -24,6 +26,7 @@ OTHER_CACHES = "easycache"
 OTHER_CACHE = "EasyCache or LazyCache is on the same model, and skipping is left to it. Remove it to use FRDiff."
 
 TellReport = Callable[[RunReport], None]
+MakeEngine = Callable[[RunFacts], Any]
 Observe = Callable[[Session], None]
 
 
@@ -41,14 +44,41 @@ def attach(model: Any, schedule: Schedule | None, tell: TellReport, observe: Obs
     """
     if not hasattr(model, "add_wrapper_with_key"):
         raise FRDiffError("The input `model` is not a diffusion model. Connect the MODEL output of a loader.")
+    if schedule is None:
+        return attach_engine(model, None, tell)
+    network = model.get_model_object("diffusion_model")
+    note = schedule.accept(lambda: network_of(getattr(network, "_orig_mod", network)))
+
+    def session(facts: RunFacts) -> Session:
+        run = Session(
+            # Two caches that do not know of each other would repeat each other's repetitions.
+            EVERY_STEP if facts.other_cache else schedule,
+            facts.sigmas,
+            facts.flow_time,
+            region=facts.region,
+            expects_noise=facts.expects_noise,
+            free_memory=soft_empty_cache,
+            observe=observe,
+            moves=facts.moves,
+        )
+        for reason in (note, OTHER_CACHE if facts.other_cache else None):
+            if reason:
+                run.report.add_reason(reason)
+        return run
+
+    return attach_engine(model, session, tell)
+
+
+def attach_engine(model: Any, make: MakeEngine | None, tell: Callable[[Any], None]) -> Any:
+    """Like `attach`, with anything that has a Session's methods; `tell` receives what its `close` returns."""
     patched = model.clone()
     patched.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, KEY)
-    if schedule is not None:
-        patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, _outer_sample(schedule, tell, observe))
+    if make is not None:
+        patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, _outer_sample(make, tell))
     return patched
 
 
-def _outer_sample(schedule: Schedule, tell: TellReport, observe: Observe) -> Callable[..., Any]:
+def _outer_sample(make: MakeEngine, tell: Callable[[Any], None]) -> Callable[..., Any]:
     def outer_sample(
         executor: Any, noise: Any, latent_image: Any, sampler: Any, sigmas: Any, denoise_mask: Any = None,
         *args: Any, **kwargs: Any,
@@ -56,19 +86,15 @@ def _outer_sample(schedule: Schedule, tell: TellReport, observe: Observe) -> Cal
         guider = executor.class_obj
         # The guider's options are a copy made for this run, so what is added here ends with it.
         options = guider.model_options.setdefault("transformer_options", {})
-        # Two caches that do not know of each other would repeat each other's repetitions.
-        followed = EVERY_STEP if OTHER_CACHES in options else schedule
-        session = Session(
-            followed,
+        facts = RunFacts(
             sigmas.tolist(),
             flow_time_of(guider.model_patcher),
-            region=_region(denoise_mask, noise),
-            expects_noise=sampler_name(sampler) in ADDS_NOISE,
-            free_memory=soft_empty_cache,
-            observe=observe,
+            _region(denoise_mask, noise),
+            sampler_name(sampler) in ADDS_NOISE,
+            output_scale_of(guider.model_patcher),
+            OTHER_CACHES in options,
         )
-        if followed is not schedule:
-            session.report.add_reason(OTHER_CACHE)
+        session = make(facts)
         _add_run_wrappers(options.setdefault("wrappers", {}), session)
         try:
             result = executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kwargs)
@@ -102,11 +128,21 @@ def flow_time_of(model: Any) -> Callable[[float], float]:
     return flow_time
 
 
+def output_scale_of(model: Any) -> Callable[[float], float]:
+    """How much a unit of a MODEL's raw output counts in the denoised latent, from the way it reads outputs."""
+    calculate = model.get_model_object("model_sampling").calculate_denoised
+
+    def output_scale(sigma: float) -> float:
+        return float(calculate(torch.tensor([sigma], dtype=torch.float64), _ONE, _NONE))
+
+    return output_scale
+
+
 _ONE, _NONE = torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
 _NOISE_ALONE, _DATA_ALONE = (_ONE, _NONE), (_NONE, _ONE)
 
 
-def _add_run_wrappers(wrappers: dict[str, dict[str, list[Any]]], session: Session) -> None:
+def _add_run_wrappers(wrappers: dict[str, dict[str, list[Any]]], session: Any) -> None:
     evaluations_seen = False
 
     def predict_noise(executor: Any, x: torch.Tensor, timestep: torch.Tensor, *args: Any, **kwargs: Any) -> Any:

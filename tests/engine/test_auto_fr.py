@@ -1,0 +1,324 @@
+"""Auto-FR on a small torch network: what is recorded, what the search expects, and whether it is better."""
+
+import math
+import random
+import time
+from collections import deque
+
+import numpy as np
+import pytest
+import torch
+
+from frdiff.auto_fr.calibrate import EFFORTS, Calibration, Effort, plain_run, verdicts
+from frdiff.auto_fr.gates import GateSettings, learn
+from frdiff.auto_fr.profile import FixedSchedule, final_error, record, roll_out
+from frdiff.auto_fr.refine import climb, keyframes_of, neighbours, plan_between
+from frdiff.auto_fr.search import ForecastCost, front, geometry, total_cost
+from frdiff.errors import FRDiffError
+from frdiff.facts import RunFacts
+from frdiff.families import Family
+from frdiff.features import Stream
+from frdiff.forecast import KRIGING, REUSE
+from frdiff.provenance import Network, Provenance
+from frdiff.repair import FirstOrder, Repair
+from frdiff.schedule import StepKind
+from frdiff.schedule_file import Point, from_bytes, to_bytes
+from frdiff.session import Session
+
+pytestmark = pytest.mark.quick
+
+STEPS = 24
+MADE = Provenance(Network("", "", ""), "FLOW", "euler", "linear", 1.0, "4x8", 0, "0.1.0", "2026-01-01")
+
+
+class Block(torch.nn.Module):
+    def __init__(self, width, seed):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.randn(width, width, generator=torch.Generator().manual_seed(seed)) / 3)
+
+    def forward(self, x, t):
+        return x + torch.tanh(x @ self.weight) * t
+
+
+class Field(torch.nn.Module):
+    """A velocity that turns quickly in one part of the run, where a good schedule computes more."""
+
+    def __init__(self, width=8, bump=0.1):
+        super().__init__()
+        self.bump = bump
+        self.blocks = torch.nn.ModuleList([Block(width, seed) for seed in (1, 2)])
+        self.calls = 0
+
+    def forward(self, x, t):
+        self.calls += 1
+        h = x
+        for block in self.blocks:
+            h = block(h, t)
+        return h * (0.3 + math.exp(-(((t - 0.3) / self.bump) ** 2)))
+
+
+FAMILIES = {f"{__name__}.Block": Family(((0, "x"),))}
+
+
+class Sampler:
+    """Euler over flow times, with noise added where asked; counts ordinary runs by network calls."""
+
+    def __init__(self, noise=0.0):
+        self.network = Field()
+        self.noise = noise
+
+    def __call__(self, make, seed, steps=None):
+        count = steps or STEPS
+        sigmas = [1 - i / count for i in range(count + 1)]
+        engine = make(RunFacts(sigmas, lambda sigma: sigma))
+        generator = torch.Generator().manual_seed(seed)
+        x = torch.randn(1, 4, 8, generator=generator)
+        try:
+            for sigma, following in zip(sigmas, sigmas[1:], strict=False):
+                x = self.step(engine, x, sigma, following)
+                x = x + self.noise * following * torch.randn(x.shape, generator=generator)
+        finally:
+            engine.close()
+        return x
+
+    def step(self, engine, x, sigma, following):
+        engine.begin_evaluation(sigma, x)
+        velocity = engine.call("condition", self.network, lambda: self.network(x, sigma))
+        engine.end_evaluation(x - sigma * velocity)
+        return x + (following - sigma) * velocity
+
+
+@pytest.fixture
+def sampler():
+    return Sampler()
+
+
+def skipping(keyframes):
+    return plan_between(keyframes, STEPS, StepKind.SKIP)
+
+
+EVERY_OTHER = skipping(range(0, STEPS, 2))
+
+
+def calibration(sampler, effort, **more):
+    return Calibration(sampler, effort, MADE, "toy", 1, FAMILIES, **more)
+
+
+def test_a_full_run_is_replayed_bit_for_bit_without_the_network(sampler):
+    trajectory, network = record(sampler, 3)
+    before = network.calls
+    assert torch.equal(roll_out(sampler, skipping(range(STEPS)), trajectory), trajectory.final)
+    assert network.calls == before
+    assert torch.equal(plain_run(sampler, 3), trajectory.final)
+
+
+def test_a_roll_out_computes_only_what_differs_from_the_record(sampler):
+    trajectory, network = record(sampler, 3)
+    before = network.calls
+    with_record = roll_out(sampler, skipping([*range(10), *range(12, STEPS)]), trajectory)
+    assert network.calls - before == STEPS - 12
+    trajectory.evaluations = []
+    assert torch.equal(with_record, roll_out(sampler, skipping([*range(10), *range(12, STEPS)]), trajectory))
+
+
+def test_the_cost_is_the_length_of_the_sum_of_the_errors(sampler):
+    trajectory, _ = record(sampler, 3)
+    run = geometry(trajectory)
+    outputs = torch.stack([e.outputs[0].reshape(-1) for e in trajectory.steps()]).double().numpy()
+    gains = np.linspace(0.5, 2, STEPS)
+    for before, last, following in ((0, 0, 3), (2, 5, 9), (10, 15, STEPS)):
+        known = [last] if before == last else [before, last]
+        total = np.zeros(outputs.shape[1])
+        for step in range(last + 1, following):
+            weights = KRIGING.weights(trajectory.times[step], [trajectory.times[k] for k in known])
+            total += gains[step] / STEPS * (np.array(weights) @ outputs[known] - outputs[step])
+        expected = np.linalg.norm(total) / float(trajectory.final.double().norm())
+        assert ForecastCost([run], gains, peak=1)(before, last, following) == pytest.approx(expected, rel=1e-4)
+
+
+def test_what_the_search_expects_ranks_real_runs(sampler):
+    trajectory, _ = record(sampler, 3)
+    known = calibration(sampler, EFFORTS["thorough"])
+    known._runs, known._geometries = [trajectory], [geometry(trajectory)]
+    known._measure_gains()
+    cost = known._cost()
+    random_ = random.Random(1)
+    masks = [(0, *sorted(random_.sample(range(1, STEPS), 8))) for _ in range(40)]
+    expected = [total_cost(cost, mask, STEPS) for mask in masks]
+    real = [final_error(roll_out(sampler, skipping(mask), trajectory), trajectory.final) for mask in masks]
+    ranks = [np.argsort(np.argsort(values)) for values in (expected, real)]
+    assert np.corrcoef(ranks[0], ranks[1])[0, 1] > 0.6
+
+
+def test_the_gain_measured_at_few_places_is_near_that_of_every_step(sampler):
+    trajectory, _ = record(sampler, 3)
+    gains = []
+    for places in (EFFORTS["normal"].places, tuple(i / STEPS for i in range(1, STEPS - 1))):
+        known = calibration(sampler, Effort(1, places, ()))
+        known._runs, known._geometries = [trajectory], [geometry(trajectory)]
+        known._measure_gains()
+        gains.append(np.log(known.gains))
+    assert np.abs(gains[0] - gains[1]).mean() < math.log(2)
+
+
+def test_it_is_better_than_an_even_schedule_on_a_seed_it_has_not_seen(sampler):
+    file = calibration(sampler, EFFORTS["normal"]).run(lambda file: None)
+    better = []
+    for truth in [record(sampler, seed)[0] for seed in range(77, 83)]:
+        for point in file.points:
+            full = [i for i, kind in enumerate(point.kinds) if kind is StepKind.FULL]
+            if STEPS / 4 <= len(full) <= STEPS / 2:
+                even = sorted({round(i * STEPS / len(full)) for i in range(len(full))})
+                ours, theirs = (
+                    final_error(roll_out(sampler, skipping(keyframes), truth), truth.final)
+                    for keyframes in (full, even)
+                )
+                better.append(20 * math.log10(theirs / ours))
+    assert len(better) >= 6 * 6 and sum(better) / len(better) > 1
+
+
+def test_quick_costs_at_most_three_ordinary_runs(sampler):
+    calibration(sampler, EFFORTS["quick"]).run(lambda file: None)
+    assert sampler.network.calls <= 3 * STEPS
+
+
+def test_the_search_of_fifty_steps_takes_less_than_two_seconds(sampler):
+    generator = np.random.default_rng(1)
+    trajectory, _ = record(lambda make, seed, steps: sampler(make, seed, 50), 3)
+    cost = ForecastCost([geometry(trajectory)], generator.uniform(1, 2, 50))
+    # Of the processor, because the machine may be busy.
+    started = time.process_time()
+    assert len([found for found in front(cost, 50, 16) if found]) > 40
+    assert time.process_time() - started < 2
+
+
+class Stopped(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("after", range(12))
+def test_stopped_at_any_moment_it_leaves_what_is_known(sampler, after):
+    kept, calls = [], []
+
+    def progress(part, text):
+        assert 0 <= part <= 1 and text
+        calls.append(part)
+        if len(calls) > after:
+            raise Stopped
+
+    known = calibration(sampler, Effort(1, (0.4,), (2.0, 3.0), held_out=1), progress=progress)
+    try:
+        known.run(kept.append)
+    except Stopped:
+        assert calls == sorted(calls)
+        for file in kept:
+            assert from_bytes(to_bytes(file), "kept") == file and "stopped early" in file.notes[0]
+        if not kept:
+            with pytest.raises(FRDiffError, match="before anything was known"):
+                known.file()
+    else:
+        assert not kept[-1].notes and kept[-1].held_out == 1
+
+
+def test_a_sampler_that_adds_noise_gets_partial_steps_with_their_measured_cost():
+    sampler = Sampler(noise=0.3)
+    file = calibration(sampler, EFFORTS["normal"]).run(lambda file: None)
+    assert file.stochastic and file.partial_cost is not None and 0 < file.partial_cost <= 1
+    assert {kind for point in file.points for kind in point.kinds} == {StepKind.FULL, StepKind.PARTIAL}
+    assert file.provenance.stages == 2
+
+
+def test_fewer_than_five_steps_are_refused(sampler):
+    with pytest.raises(FRDiffError, match="at least"):
+        calibration(lambda make, seed, steps: sampler(make, seed, 3), EFFORTS["quick"]).run(lambda file: None)
+
+
+def test_the_prior_is_kept_where_it_was_better_and_next_to_it():
+    def point(error, prior):
+        return Point((StepKind.FULL,), 1.0, 0.0, error=error, prior_error=prior)
+
+    unknown = point(None, None)
+    points = verdicts([unknown, point(1.0, 2.0), unknown, point(2.0, 1.0), unknown])
+    assert [p.source for p in points] == ["prior", "calibrated", "prior", "prior", "prior"]
+    assert [p.source for p in verdicts([unknown, unknown])] == ["calibrated", "calibrated"]
+
+
+def test_climbing_only_accepts_better_plans_and_records_them(sampler):
+    trajectory, _ = record(sampler, 3)
+
+    def objective(plan):
+        return math.log(final_error(roll_out(sampler, plan, trajectory), trajectory.final))
+
+    start = skipping([0, 1, 2, 3, 8, 12, 16, 20])
+    late_first = lambda keyframes: -sum(keyframes)  # noqa: E731
+    plan, error, moves = climb(start, objective(start), objective, late_first, time.monotonic() + 20)
+    assert moves and error < objective(start) and error == objective(plan)
+    reached = [move.error for move in moves]
+    assert reached == sorted(reached, reverse=True) and moves[-1].keyframes == keyframes_of(plan)
+
+
+def test_neighbours_keep_the_number_and_the_first():
+    for keyframes in neighbours((0, 4, 9), 12):
+        assert len(set(keyframes)) == 3 and keyframes[0] == 0 and keyframes[-1] < 12
+
+
+def test_the_papers_gates_learn_a_better_than_even_schedule(sampler):
+    file = learn(sampler, MADE, "gates", 1, GateSettings(iterations=300))
+    assert file.method == "gates" and file.forecaster is REUSE and from_bytes(to_bytes(file), "gates") == file
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in sampler.network.parameters())
+    truth, _ = record(sampler, 77)
+    better = []
+    for point in file.points:
+        full = [i for i, kind in enumerate(point.kinds) if kind is StepKind.FULL]
+        if len(full) < STEPS:
+            even = sorted({round(i * STEPS / len(full)) for i in range(len(full))})
+            ours, theirs = (reused_error(sampler, keyframes, truth) for keyframes in (full, even))
+            better.append(math.log(theirs / ours))
+    assert len(better) > 2 and sum(better) / len(better) > 0
+
+
+@torch.no_grad()
+def reused_error(sampler, keyframes, truth):
+    """The error of a run that repeats the last computed output, as the gates do."""
+    schedule = FixedSchedule("even", REUSE, fixed=skipping(keyframes))
+    final = sampler(lambda facts: Session(schedule, facts.sigmas, facts.flow_time), truth.seed)
+    return final_error(final.detach(), truth.final)
+
+
+def test_a_repaired_run_is_nearer_to_the_full_one(sampler):
+    sampler.network.bump = 0.4
+    better = []
+    for truth in [record(sampler, seed)[0] for seed in range(6)]:
+        errors = [final_error(roll_out(sampler, EVERY_OTHER, truth, None, r), truth.final) for r in (0.0, 0.5)]
+        better.append(math.log(errors[0] / errors[1]))
+    assert min(better) > 0
+
+
+def test_a_repair_interpolates_what_was_extrapolated():
+    """Outputs that are a straight line over log noise ratio are forecast exactly, and there is nothing to repair."""
+    facts = RunFacts([1 - i / STEPS for i in range(STEPS + 1)], lambda sigma: sigma)
+    assert facts.moves == pytest.approx([-1 / STEPS] * STEPS)
+    stream = Stream(deque([0.8, 0.7]), deque([torch.ones(3), torch.ones(3)]))
+    repair = Repair(0.5, facts.moves)
+    repair.forecast("key", 3, 0.75, torch.full((3,), 5.0))
+    output = repair.repaired("key", 4, stream, KRIGING, torch.ones(3))
+    assert torch.allclose(output, torch.full((3,), 1 + 0.5 * (1 - 5)))
+    assert torch.equal(repair.repaired("key", 5, stream, KRIGING, output), output)
+
+
+@pytest.mark.parametrize(("newest", "found_out"), [(1.0, None), (1.5, 3)])
+def test_a_solver_that_uses_earlier_outputs_is_found_out(sampler, newest, found_out):
+    """Adams and Bashforth's second step is the first whose slope differs from the one before."""
+    watch, before, refuted = FirstOrder(), None, None
+    x = torch.randn(1, 4, 8, generator=torch.Generator().manual_seed(1))
+    for step in range(10):
+        sigma, following = 1 - step / 10, 1 - (step + 1) / 10
+        watch.arrived(sigma, x)
+        if refuted is None and not watch.holds:
+            refuted = step
+        # The first two slopes are the same, as when the second step repeats the first one's output.
+        slope = sampler.network(x, min(sigma, 0.9)) if step != 1 else before
+        watch.answered(x - sigma * slope)
+        used = slope if before is None else newest * slope + (1 - newest) * before
+        x, before = x + (following - sigma) * used, slope
+    assert refuted == found_out
