@@ -14,7 +14,7 @@ SAMPLED_PARAMETERS, SAMPLED_VALUES = 16, 64
 
 @dataclass(frozen=True)
 class Network:
-    """A network as files know it: its class, and digests of its parameters' names and shapes and of some values."""
+    """A network as files know it: its class, and digests of its parameters' shapes and of some of their values."""
 
     cls: str
     architecture: str
@@ -37,13 +37,14 @@ class Provenance:
 
 
 def network_of(network: torch.nn.Module) -> Network:
-    """Describe a network; parameters on the meta device or of unknown kinds take part by name and shape alone."""
-    named = sorted(network.named_parameters())
-    shapes = hashlib.sha256()
-    for name, parameter in named:
-        shapes.update(f"{name} {tuple(parameter.shape)}\n".encode())
+    """Describe a network; parameters without numeric values at hand take part by their shape alone.
+
+    Names do not take part: the host gives layers of the same network other names in other versions.
+    """
+    parameters = list(network.parameters())
+    shapes = hashlib.sha256(repr(sorted(tuple(parameter.shape) for parameter in parameters)).encode())
     values = hashlib.sha256()
-    for _, parameter in named[:: max(len(named) // SAMPLED_PARAMETERS, 1)]:
+    for parameter in parameters[:: max(len(parameters) // SAMPLED_PARAMETERS, 1)]:
         if parameter.device.type != "meta" and parameter.dtype.is_floating_point:
             values.update(parameter.detach().reshape(-1)[:SAMPLED_VALUES].float().cpu().numpy().tobytes())
     cls = type(network)

@@ -106,6 +106,7 @@ def test_the_shipped_files_are_for_the_demo_models(host, demo):
         except ValueError as error:
             assert "calibrated for a network" in str(error)
         else:
+            assert not any("other weights" in reason for reason in report.reasons)
             assert report.counts["full"] == pytest.approx(made / 2, abs=1)
             fitting += 1
     assert fitting == 2
