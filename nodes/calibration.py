@@ -74,8 +74,8 @@ class FRDiffAutoFR(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "effort", options=list(EFFORTS),
-                    tooltip="quick: about 3 ordinary runs. normal: about 15, judged on seeds of their own. "
-                    "thorough: many, until its time is over.",
+                    tooltip="quick: about 3 ordinary runs. normal: about 40, judged on seeds of their own. "
+                    "thorough: over 100, and some minutes more.",
                 ),
                 io.String.Input("name", default="my model", tooltip="The name of the file in models/frdiff."),
                 _speedup_input(),
