@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime
-import os
+import weakref
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import comfy.model_management
 import comfy.sample
 import comfy.samplers
 import comfy.utils
-import folder_paths
 import torch
 from comfy_api.latest import io
 
@@ -20,20 +20,15 @@ from ..frdiff.auto_fr.profile import MakeEngine
 from ..frdiff.calibrated import calibrated
 from ..frdiff.errors import FRDiffError
 from ..frdiff.provenance import VERSION, Network, Provenance
-from ..frdiff.schedule_file import SUFFIX, ScheduleFile, read_schedule, schedule_path, write_schedule
+from ..frdiff.schedule_file import ScheduleFile, read_schedule, write_schedule
+from .files import NOTHING, file_names, find_file, free_path
+from .fronts import show_front
 from .host import attach_engine
 from .inputs import CATEGORY, ScheduleType
 from .live import node_id, prompt_server
 
-FOLDER = "frdiff"
-SHIPPED = Path(__file__).resolve().parent.parent / "schedules"
-SHIPPED_PREFIX = "shipped: "
-NOTHING = "nothing calibrated yet"
 MORE_PROMPTS = ("positive_2", "positive_3", "positive_4")
 SEED_MAX = 0xFFFFFFFFFFFFFFFF
-
-folder_paths.add_model_folder_path(FOLDER, os.path.join(folder_paths.models_dir, FOLDER), is_default=True)
-folder_paths.folder_names_and_paths[FOLDER][1].add(SUFFIX)
 
 
 def _speedup_input() -> io.Input:
@@ -41,6 +36,24 @@ def _speedup_input() -> io.Input:
         "speedup", default=2.0, min=1.0, max=10.0, step=0.1,
         tooltip="How many times faster the network should run; one calibration holds all speeds.",
     )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class _Made:
+    """A finished calibration; the model is not kept alive by it."""
+
+    model: weakref.ref
+    inputs: dict[str, Any]
+    path: Path
+
+    def fits(self, model: Any, inputs: dict[str, Any]) -> bool:
+        """Whether a calibration of these inputs would be the same one again: ComfyUI keeps objects that it reuses."""
+        same = self.inputs.keys() == inputs.keys() and all(_is_same(self.inputs[key], inputs[key]) for key in inputs)
+        return same and self.model() is model and self.path.is_file()
+
+
+# The last calibration of each node: turning the dial executes the node, and must not calibrate again.
+_LAST: dict[str | None, _Made] = {}
 
 
 class FRDiffAutoFR(io.ComfyNode):
@@ -85,7 +98,7 @@ class FRDiffAutoFR(io.ComfyNode):
                 ),
             ],
             outputs=[ScheduleType.Output(display_name="schedule", tooltip="For the `schedule` input of FRDiff nodes.")],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
             is_output_node=True,
         )  # fmt: skip
 
@@ -94,29 +107,54 @@ class FRDiffAutoFR(io.ComfyNode):
         cls, model, positive, negative, latent_image, seed, steps, cfg, sampler_name, scheduler, effort, name, speedup,
         **more_prompts,
     ) -> io.NodeOutput:  # fmt: skip
-        path = _free_path(name)
+        inputs = {
+            "positive": positive, "negative": negative, "latent_image": latent_image, "seed": seed, "steps": steps,
+            "cfg": cfg, "sampler_name": sampler_name, "scheduler": scheduler, "effort": effort, "name": name,
+            **more_prompts,
+        }  # fmt: skip
         unique_id = node_id(cls)
-        prompts = [positive, *(prompt for prompt in more_prompts.values() if prompt is not None)]
+        known = _LAST.get(unique_id)
+        if known is not None and known.fits(model, inputs):
+            file = read_schedule(known.path)
+            show_front(cls, file)
+        else:
+            path = free_path(name)
+            file = cls._calibrate(model, path, inputs)
+            _LAST[unique_id] = _Made(weakref.ref(model), inputs, path)
+        text = describe(file)
+        _say(text, unique_id)
+        return io.NodeOutput(calibrated(file, speedup), ui={"text": [text]})
+
+    @classmethod
+    def _calibrate(cls, model: Any, path: Path, inputs: dict[str, Any]) -> ScheduleFile:
+        """Run the calibration; each better file is written and shown as soon as it is known."""
+        prompts = [inputs["positive"], *(inputs[more] for more in MORE_PROMPTS if inputs.get(more) is not None)]
         bar = comfy.utils.ProgressBar(100)
 
         def progress(part: float, text: str) -> None:
             comfy.model_management.throw_exception_if_processing_interrupted()
             bar.update_absolute(int(100 * part))
-            _say(text, unique_id)
+            _say(text, node_id(cls))
 
         def sample(make: MakeEngine, run_seed: int, run_steps: int | None) -> torch.Tensor:
             return _sample(
-                attach_engine(model, make, _nothing), run_seed & SEED_MAX, run_steps or steps, cfg, sampler_name,
-                scheduler, prompts[(run_seed - seed) % len(prompts)], negative, latent_image,
+                attach_engine(model, make, _nothing), run_seed & SEED_MAX, run_steps or inputs["steps"], inputs["cfg"],
+                inputs["sampler_name"], inputs["scheduler"], prompts[(run_seed - inputs["seed"]) % len(prompts)],
+                inputs["negative"], inputs["latent_image"],
             )  # fmt: skip
 
-        made = provenance(model, sampler_name, scheduler, cfg, latent_image)
-        calibration = Calibration(sample, EFFORTS[effort], made, path.stem, seed, progress=progress)
+        def keep(known: ScheduleFile) -> None:
+            write_schedule(path, known)
+            show_front(cls, known)
+
+        made = provenance(
+            model, inputs["sampler_name"], inputs["scheduler"], inputs["cfg"], inputs["latent_image"]
+        )  # fmt: skip
+        calibration = Calibration(
+            sample, EFFORTS[inputs["effort"]], made, path.stem, inputs["seed"], progress=progress
+        )  # fmt: skip
         with torch.inference_mode():
-            file = calibration.run(lambda known: write_schedule(path, known))
-        text = describe(file)
-        _say(text, unique_id)
-        return io.NodeOutput(calibrated(file, speedup), ui={"text": [text]})
+            return calibration.run(keep)
 
 
 class FRDiffScheduleLoader(io.ComfyNode):
@@ -149,22 +187,6 @@ class FRDiffScheduleLoader(io.ComfyNode):
         text = f"{describe(known)}\nAt this dial: {1 / schedule.point.cost:.2f}x"
         _say(text, node_id(cls))
         return io.NodeOutput(schedule, ui={"text": [text]})
-
-
-def file_names() -> list[str]:
-    """The files in models/frdiff, then the shipped ones."""
-    own = {path.name for folder in _folders() for path in Path(folder).glob("*" + SUFFIX) if path.is_file()}
-    return sorted(own) + [SHIPPED_PREFIX + path.stem for path in sorted(SHIPPED.glob("*" + SUFFIX))]
-
-
-def find_file(name: str) -> Path:
-    """The path that belongs to a name of `file_names`; raises FRDiffError for names that lead elsewhere."""
-    if name == NOTHING:
-        raise FRDiffError("There is no schedule file yet. Calibrate with FRDiff Auto-FR, or put one in models/frdiff.")
-    if name.startswith(SHIPPED_PREFIX):
-        return schedule_path(SHIPPED, name.removeprefix(SHIPPED_PREFIX))
-    paths = [schedule_path(Path(folder), name) for folder in _folders()]
-    return next((path for path in paths if path.is_file()), paths[0])
 
 
 def describe(file: ScheduleFile) -> str:
@@ -212,19 +234,8 @@ def _say(text: str, unique_id: str | None) -> None:
         server.send_progress_text(text, unique_id)
 
 
-def _folders() -> list[str]:
-    return folder_paths.get_folder_paths(FOLDER)
-
-
-def _free_path(name: str) -> Path:
-    """Where a new file goes: no file of the user's is written over."""
-    folder = Path(_folders()[0])
-    path = schedule_path(folder, name)
-    number = 2
-    while path.exists():
-        path = schedule_path(folder, f"{path.stem if number == 2 else path.stem.rpartition(' ')[0]} {number}")
-        number += 1
-    return path
+def _is_same(a: Any, b: Any) -> bool:
+    return a is b or (isinstance(a, int | float | str) and a == b)
 
 
 def _nothing(_: Any) -> None:

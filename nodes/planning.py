@@ -12,15 +12,18 @@ import comfy.samplers
 
 from nodes import NODE_CLASS_MAPPINGS  # pyright: ignore[reportAttributeAccessIssue]  (ComfyUI's nodes.py)
 
+from ..frdiff.calibrated import calibrated
 from ..frdiff.cells import Cell, planned_cells
 from ..frdiff.errors import FRDiffError
 from ..frdiff.schedule import Course, Schedule, StepKind, counted_speedup
+from ..frdiff.schedule_file import read_schedule
 from ..frdiff.solver import ADDS_NOISE
 from ..frdiff.stages import COST_WITHIN_BLOCKS
+from .files import FILE_WIDGETS, file_of
 from .host import chosen, flow_time_of
 
 # Nodes that make a schedule from their widgets alone.
-SCHEDULE_NODES = ("FRDiffSchedule", "FRDiffScheduleLoader")
+SCHEDULE_NODES = ("FRDiffSchedule",)
 MAX_STEPS = 10000
 
 
@@ -75,9 +78,13 @@ def settings_from(data: dict[str, Any]) -> Settings:
     return settings
 
 
-@lru_cache(maxsize=256)
 def plan(settings: Settings) -> dict[str, Any]:
     """The planned cells, their counts and the counted speed-up, as plain data; raises FRDiffError."""
+    return _plan(settings, _file_stamp(settings))
+
+
+@lru_cache(maxsize=256)
+def _plan(settings: Settings, _: Any) -> dict[str, Any]:
     schedule = _schedule(settings)
     model = StandardModel()
     sigmas = run_sigmas(model, settings)
@@ -112,12 +119,24 @@ def run_sigmas(model: Any, settings: Settings) -> list[float]:
 def _schedule(settings: Settings) -> Schedule | None:
     if settings.schedule is None:
         return chosen(settings.speedup, None)
-    name, inputs = settings.schedule
-    node = NODE_CLASS_MAPPINGS.get(name) if name in SCHEDULE_NODES else None
-    if node is None:
-        raise FRDiffError("The plan is known when the run starts: it comes from a node that has to run first.")
-    wanted = inspect.signature(node.execute).parameters
+    name, inputs = settings.schedule[0], dict(settings.schedule[1])
     try:
-        return node.execute(**{key: value for key, value in inputs if key in wanted}).result[0]
-    except TypeError as error:
+        if name in FILE_WIDGETS:
+            return calibrated(read_schedule(file_of(name, inputs)), float(inputs["speedup"]))
+        node = NODE_CLASS_MAPPINGS.get(name) if name in SCHEDULE_NODES else None
+        if node is None:
+            raise FRDiffError("The plan is known when the run starts: it comes from a node that has to run first.")
+        wanted = inspect.signature(node.execute).parameters
+        return node.execute(**{key: value for key, value in inputs.items() if key in wanted}).result[0]
+    except FRDiffError:
+        raise
+    except (TypeError, ValueError, KeyError) as error:
         raise FRDiffError("The request for a plan could not be read.") from error
+
+
+def _file_stamp(settings: Settings) -> Any:
+    """Which file a plan comes from, and when it was written: a file may change while ComfyUI runs."""
+    if settings.schedule is None or settings.schedule[0] not in FILE_WIDGETS:
+        return None
+    path = file_of(settings.schedule[0], dict(settings.schedule[1]))
+    return (str(path), path.stat().st_mtime_ns) if path.is_file() else None

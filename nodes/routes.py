@@ -1,30 +1,29 @@
-"""HTTP routes for the step map: a plan for the widgets' values, and the runs that a page has missed."""
+"""HTTP routes for what the nodes show: plans, fronts of schedule files, and the runs that a page has missed."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
 
 from ..frdiff.errors import FRDiffError
+from .fronts import front_of
 from .live import RUNS, prompt_server
 from .planning import plan, settings_from
+
+UNREADABLE = "The request could not be read."
 
 
 async def plan_route(request: web.Request) -> web.Response:
     """POST /frdiff/plan: sampler settings in, planned cells out; 400 with a sentence for a wrong request."""
-    try:
-        body: Any = await request.json()
-        if not isinstance(body, dict):
-            raise FRDiffError("The request for a plan could not be read.")
-        # Off the event loop: a plan for thousands of steps takes a moment.
-        answer = await asyncio.to_thread(plan, settings_from(body))
-    except FRDiffError as error:
-        return web.json_response({"error": str(error)}, status=400)
-    except ValueError:
-        return web.json_response({"error": "The request for a plan could not be read."}, status=400)
-    return web.json_response(answer)
+    return await _answer(request, _plan)
+
+
+async def front_route(request: web.Request) -> web.Response:
+    """POST /frdiff/front: a node's id and widgets in, the front of its schedule file out; 400 with a sentence."""
+    return await _answer(request, front_of)
 
 
 async def runs_route(request: web.Request) -> web.Response:
@@ -37,4 +36,23 @@ def register() -> None:
     server = prompt_server()
     if server is not None:
         server.routes.post("/frdiff/plan")(plan_route)
+        server.routes.post("/frdiff/front")(front_route)
         server.routes.get("/frdiff/runs")(runs_route)
+
+
+async def _answer(request: web.Request, make: Callable[[dict[str, Any]], dict[str, Any]]) -> web.Response:
+    try:
+        body: Any = await request.json()
+        if not isinstance(body, dict):
+            raise FRDiffError(UNREADABLE)
+        # Off the event loop: files are read, and a plan for thousands of steps takes a moment.
+        answer = await asyncio.to_thread(make, body)
+    except FRDiffError as error:
+        return web.json_response({"error": str(error)}, status=400)
+    except ValueError:
+        return web.json_response({"error": UNREADABLE}, status=400)
+    return web.json_response(answer)
+
+
+def _plan(body: dict[str, Any]) -> dict[str, Any]:
+    return plan(settings_from(body))

@@ -24,12 +24,24 @@ DEMO = ROOT / "scripts" / "demo_pack" / "workflows" / "FRDiff demo.json"
 SAMPLER = 5
 DONE = f"""() => app.graph.getNodeById({SAMPLER}).widgets.find((w) => w.name === 'frdiff_steps').element
   .shadowRoot.querySelector('.summary').textContent.includes('faster')"""
-PLACE = f"""() => {{
-  const node = app.graph.getNodeById({SAMPLER}), box = app.canvas.canvas.getBoundingClientRect()
-  const {{ scale, offset }} = app.canvas.ds
+ADD_LOADER = """(sampler) => {
+  const node = LiteGraph.createNode('FRDiffScheduleLoader')
+  node.pos = [-400, 60]
+  app.graph.add(node)
+  node.widgets[0].value = 'shipped: demo_unet_50'
+  node.setSize([340, node.size[1]])
+  const target = app.graph.getNodeById(sampler)
+  node.connect(0, target, target.inputs.findIndex((input) => input.name === 'schedule'))
+  return node.id
+}"""
+PLOTTED = """(id) => app.graph.getNodeById(id).widgets.find((w) => w.name === 'frdiff_front').element.shadowRoot
+  .querySelector('.summary').textContent.includes('demo_unet_50')"""
+PLACE = """(id) => {
+  const node = app.graph.getNodeById(id), box = app.canvas.canvas.getBoundingClientRect()
+  const { scale, offset } = app.canvas.ds
   const x = box.x + (node.pos[0] + offset[0]) * scale, y = box.y + (node.pos[1] - 32 + offset[1]) * scale
-  return {{ x: x - 6, y: y - 6, width: node.size[0] * scale + 12, height: (node.size[1] + 32) * scale + 12 }}
-}}"""
+  return { x: x - 6, y: y - 6, width: node.size[0] * scale + 12, height: (node.size[1] + 32) * scale + 12 }
+}"""
 
 
 def make(host: Host) -> None:
@@ -40,6 +52,8 @@ def make(host: Host) -> None:
     with comfyui(replace(host, base=base), True) as client, browser() as started:
         with frontend(started, client) as page:
             node_picture(page, HELP / "FRDiffKSampler.png")
+        with frontend(started, client) as page:
+            front_picture(page, HELP / "FRDiffScheduleLoader.png")
         plot_picture(client, "report", "plot", HELP / "FRDiffReport.png", {"steps": 30})
         plot_picture(client, "sweep", "plot", HELP / "FRDiffSweep.png", {"steps": 30})
 
@@ -52,7 +66,17 @@ def node_picture(page: Frontend, path: Path) -> None:
     page.run("() => app.queuePrompt(0)")
     page.wait(DONE, seconds=120)
     page.page.wait_for_timeout(1500)
-    page.screenshot(path, clip=page.run(PLACE))
+    page.screenshot(path, clip=page.run(PLACE, SAMPLER))
+
+
+def front_picture(page: Frontend, path: Path) -> None:
+    """The loader node with the plot of a shipped file."""
+    page.load(json.loads(DEMO.read_text()))
+    node = page.run(ADD_LOADER, SAMPLER)
+    page.look_at(1.25, (500, 80))
+    page.wait(PLOTTED, node)
+    page.page.wait_for_timeout(1500)
+    page.screenshot(path, clip=page.run(PLACE, node))
 
 
 def plot_picture(client: Client, node: str, output: str, path: Path, widgets: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """The step map's server side: plans without a model, and what browsers are told of runs."""
 
+import dataclasses
 import importlib
 import types
 
@@ -192,3 +193,111 @@ def test_an_interrupted_run_is_stopped(live, host, demo, sent):
 def test_without_a_server_nothing_is_sent(live, host, demo):
     assert live.prompt_server() is None
     run(live, host, demo, steps=4)
+
+
+@pytest.fixture
+def fronts(pack):
+    return importlib.import_module(f"{pack.__name__}.nodes.fronts")
+
+
+@pytest.fixture
+def folder(host, tmp_path, monkeypatch):
+    """An empty models/frdiff."""
+    import folder_paths
+
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "frdiff", ([str(tmp_path)], {".safetensors"}))
+    return tmp_path
+
+
+SHIPPED = "shipped: demo_unet_20"
+
+
+def test_the_dial_of_each_point_of_a_front_means_this_point(fronts, pack, engine):
+    files = importlib.import_module(f"{pack.__name__}.nodes.files")
+    for name in [name for name in files.file_names() if name.startswith("shipped: ")]:
+        front = fronts.front_of({"node": "FRDiffScheduleLoader", "inputs": {"file": name}})
+        file = engine("schedule_file").read_schedule(files.find_file(name))
+        assert front["steps"] == file.steps and front["points"][0]["dial"] == 1.0
+        for row in front["points"]:
+            point = engine("calibrated").calibrated(file, row["dial"]).point
+            assert 1 / point.cost == pytest.approx(row["speedup"])
+            assert row["prior"] == (point.source == "prior") and row["fewer"] == point.fewer_error
+            assert row["error"] == (point.prior_error if row["prior"] else point.error)
+            if row["error"] is not None:
+                assert row["estimate"] == pytest.approx(row["error"])
+        # No speed that the dial can be set to is left out.
+        tenths = {round(1 / engine("calibrated").calibrated(file, dial / 10).point.cost, 6) for dial in range(10, 101)}
+        assert {round(row["speedup"], 6) for row in front["points"]} == tenths
+
+
+def test_a_loader_plans_from_its_file(planning):
+    source = {"node": "FRDiffScheduleLoader", "inputs": {"file": SHIPPED, "speedup": 2.5}}
+    answer = ask(planning, steps=20, schedule=source)
+    assert answer["counts"]["full"] == 8 and answer["off"] is False
+
+
+def test_auto_fr_plans_from_the_newest_file_of_its_name(planning, pack, engine, folder):
+    import shutil
+
+    files = importlib.import_module(f"{pack.__name__}.nodes.files")
+    source = {"node": "FRDiffAutoFR", "inputs": {"name": "mine", "speedup": 2.0, "steps": 20}}
+    with pytest.raises(ValueError, match="Nothing has been calibrated"):
+        ask(planning, steps=20, schedule=source)
+    shutil.copy(files.find_file(SHIPPED), folder / "mine.safetensors")
+    assert ask(planning, steps=20, schedule=source)["counts"]["full"] == 10
+    # A newer file, and then the same one written again: nothing old is answered.
+    known = engine("schedule_file").read_schedule(folder / "mine.safetensors")
+    for point in (known.points[0], known.points[-1]):
+        changed = dataclasses.replace(known, points=(dataclasses.replace(point, source="calibrated"),))
+        engine("schedule_file").write_schedule(folder / "mine 2.safetensors", changed)
+        planned = [cell["kind"] for cell in ask(planning, steps=20, schedule=source)["cells"]]
+        assert planned == [kind.value for kind in point.kinds]
+    assert files.newest_path("mine").name == "mine 2.safetensors" and files.free_path("mine").stem == "mine 3"
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {},
+        {"node": "FRDiffSchedule", "inputs": {}},
+        {"node": ["FRDiffAutoFR"], "inputs": {}},
+        {"node": "FRDiffAutoFR", "inputs": {"name": 3}},
+        {"node": "FRDiffAutoFR", "inputs": {"name": "../x"}},
+        {"node": "FRDiffScheduleLoader", "inputs": {"file": "/etc/passwd"}},
+        {"node": "FRDiffScheduleLoader", "inputs": {"file": "gone.safetensors"}},
+    ],
+)
+def test_a_wrong_request_for_a_front_is_a_sentence(fronts, pack, folder, request_):
+    errors = importlib.import_module(f"{pack.__name__}.frdiff.errors")
+    with pytest.raises(errors.FRDiffError, match=r"\.$"):
+        fronts.front_of(request_)
+
+
+def test_turning_the_dial_does_not_calibrate_again(host, demo, folder, live, fronts, sent, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(fronts, "prompt_server", live.prompt_server)
+    node = host.NODE_CLASS_MAPPINGS["FRDiffAutoFR"]
+    latent = {"samples": torch.zeros(1, 4, 16, 16)}
+
+    def execute(speedup, latent=latent, **more):
+        monkeypatch.setattr(node, "hidden", sampler_node().hidden, raising=False)
+        sampling = ("euler", "normal", "quick", "mine")
+        return node.execute(demo.model, demo.positive, demo.negative, latent, 5, 8, 3.0, *sampling, speedup, **more)
+
+    first = execute(2.0).result[0]
+    shown = [data["front"] for name, data, _ in sent if name == fronts.EVENT]
+    # After the search, after each of two speeds that are tried, and at the end.
+    assert len(shown) == 4 and [data["node"] for name, data, _ in sent if name == fronts.EVENT] == ["7:3"] * 4
+    assert all(row["error"] is None for row in shown[0]["points"])
+    assert any(row["error"] is not None for row in shown[-1]["points"])
+    calls = []
+    hook = demo.model.model.diffusion_model.register_forward_pre_hook(lambda *_: calls.append(1))
+    try:
+        second = execute(3.0).result[0]
+        assert not calls and second.file == first.file and second.speedup == 3.0
+        assert [path.name for path in folder.iterdir()] == ["mine.safetensors"]
+        execute(2.0, {"samples": torch.zeros(1, 4, 16, 16)})
+        assert calls and len(list(folder.iterdir())) == 2
+    finally:
+        hook.remove()

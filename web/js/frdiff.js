@@ -1,7 +1,8 @@
 // The extension's entry: the only file with side effects.
 import { app } from "../../../scripts/app.js"
 import { api } from "../../../scripts/api.js"
-import { settingsOf } from "./planner.js"
+import { FrontPlot } from "./front.js"
+import { isLinked, settingsOf } from "./planner.js"
 import { Runs, nodeOf } from "./runs.js"
 import { StepMap } from "./stepmap.js"
 import { loadWords } from "./words.js"
@@ -14,7 +15,10 @@ const NODES = new Set([
   "FRDiffScheduleLoader",
   "FRDiffAutoFR"
 ])
-const EVENT = "frdiff.run"
+// The widget that says which schedule file a node means.
+const FILE_WIDGETS = { FRDiffScheduleLoader: "file", FRDiffAutoFR: "name" }
+const DIAL = "speedup"
+const EVENTS = { run: "frdiff.run", front: "frdiff.front" }
 // Soon enough to feel immediate, and a comparison of a dozen values costs nothing.
 const MS_BETWEEN_LOOKS = 120
 const PLANS_KEPT = 64
@@ -27,7 +31,8 @@ app.registerExtension({
   name: "frdiff.steps",
   async setup() {
     await loadWords(api, app)
-    api.addEventListener(EVENT, (event) => arrived(runs.add(event.detail)))
+    api.addEventListener(EVENTS.run, (event) => arrived(runs.add(event.detail)))
+    api.addEventListener(EVENTS.front, (event) => calibrated(event.detail))
     api.addEventListener("reconnected", catchUp)
     await catchUp()
     setInterval(look, MS_BETWEEN_LOOKS)
@@ -38,19 +43,40 @@ app.registerExtension({
 })
 
 function add(node) {
-  const map = new StepMap()
-  map.onwheel = (event) => app.canvas.canvas.dispatchEvent(event)
-  const widget = node.addDOMWidget("frdiff_steps", "FRDIFF_STEPS", map.element, {
+  // What the maps hold must not keep a node that was removed.
+  const reference = new WeakRef(node)
+  const entry = { map: new StepMap(), plot: null, file: null, key: null, shown: null, events: 0 }
+  if (node.comfyClass in FILE_WIDGETS) {
+    entry.plot = new FrontPlot()
+    entry.plot.onchoose = (value) => turn(reference.deref(), value)
+    addWidget(node, "frdiff_front", "FRDIFF_FRONT", entry.plot)
+  }
+  addWidget(node, "frdiff_steps", "FRDIFF_STEPS", entry.map)
+  maps.set(reference, entry)
+}
+
+function addWidget(node, name, type, shown) {
+  shown.onwheel = (event) => app.canvas.canvas.dispatchEvent(event)
+  const widget = node.addDOMWidget(name, type, shown.element, {
     serialize: false,
     hideOnZoom: false,
-    getMinHeight: () => map.height,
-    getMaxHeight: () => map.height,
+    getMinHeight: () => shown.height,
+    getMaxHeight: () => shown.height,
     getValue: () => "",
     setValue: () => {}
   })
   // Not in the saved workflow either: it holds no value.
   widget.serialize = false
-  maps.set(new WeakRef(node), { map, key: null, shown: null, events: 0 })
+}
+
+/** Set the dial as its own control does; false where another node sets it. */
+function turn(node, value) {
+  const widget = node?.widgets.find((one) => one.name === DIAL)
+  if (!widget || isLinked(node, DIAL)) return false
+  widget.value = value
+  widget.callback?.(value, app.canvas, node)
+  node.setDirtyCanvas(true, true)
+  return true
 }
 
 /** Notice what has changed since the last look: widgets, links, the workflow that is open. */
@@ -64,6 +90,7 @@ function look() {
 }
 
 function refresh(node, entry) {
+  if (entry.plot) refreshFront(node, entry)
   const settings = settingsOf(node)
   const key = JSON.stringify(settings)
   if (key !== entry.key) {
@@ -77,6 +104,34 @@ function refresh(node, entry) {
       if (first) restore(node, entry, answer)
       resize(node, entry)
     })
+  }
+}
+
+function refreshFront(node, entry) {
+  const value = (name) => node.widgets.find((widget) => widget.name === name)?.value
+  const name = FILE_WIDGETS[node.comfyClass]
+  const file = value(name)
+  entry.plot.mark(value(DIAL))
+  if (file === entry.file) return
+  entry.file = file
+  void ask("/frdiff/front", JSON.stringify({ node: node.comfyClass, inputs: { [name]: file } })).then((answer) => {
+    if (entry.file === file) showFront(node, entry, answer)
+  })
+}
+
+function showFront(node, entry, answer) {
+  entry.plot.show(answer)
+  resize(node, entry)
+}
+
+/** A calibration has a new file: show it, and plan again what is planned from it. */
+function calibrated({ front, ...place }) {
+  plans.clear()
+  const node = nodeOf(app, place)
+  for (const [reference, entry] of maps) {
+    const other = reference.deref()
+    if (other && other === node) showFront(other, entry, front)
+    if (entry.key?.includes("FRDiffAutoFR")) entry.key = ""
   }
 }
 
@@ -97,27 +152,29 @@ function arrived(run) {
   }
 }
 
-/** A map with more rows needs a taller node; a node that the user made taller stays so. */
+/** What is shown needs a taller node; a node that the user made taller stays so. */
 function resize(node, entry) {
-  if (entry.shown === entry.map.height) return
-  entry.shown = entry.map.height
-  const [width, height] = node.computeSize()
-  node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], height)])
+  const height = entry.map.height + (entry.plot?.height ?? 0)
+  if (entry.shown === height) return
+  entry.shown = height
+  const [width, least] = node.computeSize()
+  node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], least)])
   node.setDirtyCanvas(true, true)
 }
 
 async function plan(settings, key) {
   if (plans.has(key)) return plans.get(key)
+  const answer = await ask("/frdiff/plan", key)
+  // Nothing is known when the server did not answer.
+  if (answer.error !== "") plans.set(key, answer)
+  if (plans.size > PLANS_KEPT) plans.delete(plans.keys().next().value)
+  return answer
+}
+
+async function ask(route, body) {
   try {
-    const response = await api.fetchApi("/frdiff/plan", {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: key
-    })
-    const answer = await response.json()
-    plans.set(key, answer)
-    if (plans.size > PLANS_KEPT) plans.delete(plans.keys().next().value)
-    return answer
+    const headers = { "Content-Type": "application/json" }
+    return await (await api.fetchApi(route, { method: "POST", headers, body })).json()
   } catch {
     return { error: "" }
   }

@@ -10,12 +10,17 @@ const NODES_VISITED_AT_MOST = 64
 export function settingsOf(node) {
   const own = widgetValues(node)
   const isSchedule = SCHEDULES.has(node.comfyClass)
-  const settings = isSchedule || !("steps" in own) ? samplerAfter(node) : pick(own)
+  const settings = isSchedule || !("steps" in own) ? { ...pick(own), ...samplerAfter(node) } : pick(own)
   const source = isSchedule ? node : sourceOf(node, "schedule")
   if ("speedup" in own) settings.speedup = own.speedup
   if (source) settings.schedule = { node: source.comfyClass ?? source.type, inputs: widgetValues(source) }
   settings.example = !("steps" in settings)
   return settings
+}
+
+/** Whether an input comes from another node and not from its widget. */
+export function isLinked(node, name) {
+  return node.inputs?.find((input) => input.name === name)?.link != null
 }
 
 function widgetValues(node) {

@@ -1,16 +1,28 @@
 // Colours are the host's own, so that every theme of the canvas fits.
 
-export const STYLE = `
+const BASE = `
 :host {
   display: block;
   box-sizing: border-box;
   color: var(--input-text, CanvasText);
   font: 11px/1.3 Inter, Arial, sans-serif;
 }
+:host([hidden]) { display: none; }
 .words {
   height: 29px;
   overflow: hidden;
 }
+.spoken {
+  position: absolute;
+  width: 1px;
+  height: 1px;
+  overflow: hidden;
+  clip-path: inset(50%);
+}
+`
+
+export const STYLE = `
+${BASE}
 .cells {
   display: grid;
   grid-template-columns: repeat(var(--columns, 20), minmax(0, 1fr));
@@ -32,14 +44,45 @@ export const STYLE = `
 .cells > [data-now] { opacity: 1; outline: 2px solid currentColor; outline-offset: 0; }
 .cells > [data-changed] { border-style: double; border-width: 3px; }
 .cells > [aria-selected="true"] { outline: 2px solid var(--p-primary-color, Highlight); }
-.spoken {
-  position: absolute;
-  width: 1px;
-  height: 1px;
-  overflow: hidden;
-  clip-path: inset(50%);
-}
 @media (forced-colors: active) {
   .cells > span { forced-color-adjust: none; }
+}
+`
+
+export const FRONT_STYLE = `
+${BASE}
+.plot {
+  position: relative;
+  height: 110px;
+  border: 1px solid color-mix(in srgb, currentColor 40%, transparent);
+  border-radius: 3px;
+  cursor: pointer;
+}
+.plot:focus-visible { outline: 2px solid currentColor; }
+svg { position: absolute; width: 100%; height: 100%; }
+polyline {
+  fill: none;
+  stroke: currentColor;
+  stroke-opacity: 0.45;
+  vector-effect: non-scaling-stroke;
+}
+.points > span, .marks > i, .plot b, .speeds > b { position: absolute; translate: -50% -50%; }
+b { font-weight: normal; font-size: 9px; opacity: 0.75; }
+.plot b { translate: 3px -50%; }
+.speeds { position: relative; height: 12px; }
+.speeds > b { top: 6px !important; }
+.legend { display: grid; grid-template-columns: 1fr 1fr; font-size: 10px; margin: 1px 0 3px; }
+.legend > span { height: 13px; overflow: hidden; white-space: nowrap; }
+.legend i { display: inline-block; margin-right: 3px; vertical-align: 0; }
+[data-kind] { box-sizing: border-box; width: 7px; height: 7px; }
+[data-kind="error"] { border-radius: 50%; background: currentColor; }
+[data-kind="estimate"] { width: 5px; height: 5px; border-radius: 50%; border: 1px solid currentColor; }
+[data-kind="uncalibrated"] { width: 6px; height: 6px; border: 1px solid currentColor; rotate: 45deg; }
+[data-kind="fewer"] { background: currentColor; clip-path: polygon(50% 0, 100% 100%, 0 100%); }
+.points > [aria-selected="true"] { box-shadow: 0 0 0 2px var(--comfy-input-bg, Canvas), 0 0 0 4px currentColor; }
+.points > [data-active] { outline: 2px solid var(--p-primary-color, Highlight); outline-offset: 1px; }
+.words { height: 43px; white-space: pre-line; }
+@media (forced-colors: active) {
+  [data-kind] { forced-color-adjust: none; }
 }
 `

@@ -1,4 +1,4 @@
-// The step map's words: English here, other languages from the pack's locales.
+// The words of the step map and the plot: English here, other languages from the pack's locales.
 
 const words = {
   planned: "planned",
@@ -22,7 +22,21 @@ const words = {
   sigma: "sigma {sigma}",
   ms: "{ms} ms",
   error: "forecast error {error} %",
-  changed: "planned: {planned}"
+  changed: "planned: {planned}",
+  front: "FRDiff speed and error",
+  choose: "Choose a point with the arrow keys, and set the dial with Enter.",
+  about: "{name}: {steps} steps, {sampler}, {scheduler}",
+  measured: "measured",
+  estimated: "estimated",
+  uncalibrated: "uncalibrated",
+  fewer: "fewer steps",
+  pointError: "error {error} %",
+  pointAbout: "error about {error} %",
+  pointPrior: "uncalibrated {uncalibrated} %",
+  pointFewer: "fewer steps {fewer} %",
+  priorUsed: "the uncalibrated schedule is used",
+  set: "dial set to {dial}",
+  linked: "The dial is connected to another node."
 }
 
 /** Take the words of the language that the user has chosen, where the pack has them. */

@@ -1,0 +1,179 @@
+"""What people do with the plot of speed and error on the calibration nodes, in a real browser."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.browser
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+DEMO = ROOT / "scripts" / "demo_pack" / "workflows" / "FRDiff demo.json"
+SAMPLER = 5
+SHADOW = "window.frdiffTestNode.widgets.find((w) => w.name === '{}').element.shadowRoot"
+FRONT, STEPS = SHADOW.format("frdiff_front"), SHADOW.format("frdiff_steps")
+POINTS = f"""() => [...{FRONT}.querySelectorAll('[role=option]')].map((point) => ({{
+  words: point.getAttribute('aria-label'), chosen: point.getAttribute('aria-selected') === 'true',
+  box: point.getBoundingClientRect().toJSON() }}))"""
+DIAL = "() => window.frdiffTestNode.widgets.find((w) => w.name === 'speedup').value"
+ADD = """([type, widgets, links]) => {
+  const node = window.frdiffTestNode = LiteGraph.createNode(type)
+  node.pos = [-330, 60]
+  app.graph.add(node)
+  for (const [name, value] of Object.entries(widgets)) node.widgets.find((w) => w.name === name).value = value
+  const sampler = app.graph.getNodeById(%d)
+  node.connect(0, sampler, sampler.inputs.findIndex((input) => input.name === 'schedule'))
+  for (const name of links) {
+    const { link } = sampler.inputs.find((input) => input.name === name)
+    const { origin_id: id, origin_slot: slot } = app.graph.getLink?.(link) ?? app.graph.links[link]
+    app.graph.getNodeById(id).connect(slot, node, node.inputs.findIndex((input) => input.name === name))
+  }
+}""".replace("%d", str(SAMPLER))
+
+
+def demo():
+    """The demo's workflow with an id of its own."""
+    workflow = json.loads(DEMO.read_text())
+    workflow["id"] = f"00000000-0000-4000-8000-{random.randrange(16**12):012x}"
+    return workflow
+
+
+def add(page, kind, widgets=(), links=()):
+    """Load the demo and connect a calibration node to its sampler."""
+    page.load(demo())
+    page.run(ADD, [kind, dict(widgets), list(links)])
+    page.look_at(offset=(380, 60))
+
+
+def loader(page, file="shipped: demo_unet_20"):
+    add(page, "FRDiffScheduleLoader", {"file": file})
+    wait_for_summary(page, file.removeprefix("shipped: "))
+    page.wait(f"() => {STEPS}.querySelector('.summary').textContent.startsWith('planned')")
+    page.page.wait_for_timeout(500)
+
+
+def points(page):
+    return page.run(POINTS)
+
+
+def point_at(page, speed):
+    """The point of a speed."""
+    return next(point for point in points(page) if point["words"].startswith(f"{speed:.2f}x"))
+
+
+def chosen(page):
+    (one,) = [point["words"] for point in points(page) if point["chosen"]]
+    return one
+
+
+def wait_for_summary(page, text, seconds=30):
+    page.wait(f"(text) => {FRONT}.querySelector('.summary').textContent.includes(text)", text, seconds)
+
+
+def click(page, point, dy=0):
+    box = point["box"]
+    page.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2 + dy)
+
+
+def test_a_click_sets_the_dial(page, shoot):
+    loader(page)
+    assert chosen(page).startswith("2.00x: error 1.5 %, uncalibrated 2.7 %, fewer steps 8.5 %")
+    shoot(page, "front")
+    # Anywhere above or below a point is as good as on it.
+    for speed, dial, planned in ((5.0, 5.0, "planned: 10 of 50"), (3.333, 3.3, "planned: 15 of 50")):
+        click(page, point_at(page, speed), dy=-6)
+        page.wait(f"([dial]) => ({DIAL})() === dial", [dial], 5)
+        page.wait(f"(text) => {STEPS}.querySelector('.summary').textContent.startsWith(text)", planned, 5)
+        page.page.mouse.move(700, 820)
+        page.page.wait_for_timeout(300)
+        assert chosen(page).startswith(f"{speed:.2f}x")
+    prompt = page.run("async () => (await app.graphToPrompt()).output")
+    (inputs,) = [node["inputs"] for node in prompt.values() if node["class_type"] == "FRDiffScheduleLoader"]
+    assert inputs == {"file": "shipped: demo_unet_20", "speedup": 3.3}
+    assert "frdiff_front" not in json.dumps(page.run("() => JSON.parse(JSON.stringify(app.graph.serialize()))"))
+    shoot(page, "clicked")
+
+
+def test_keys_choose_a_point_and_say_it(page):
+    loader(page)
+    page.run(f"() => {FRONT}.querySelector('.plot').focus()")
+    detail = f"() => {FRONT}.querySelector('.detail').textContent"
+    shown = points(page)
+    assert len(shown) == 16
+    for key, index in (("End", 15), ("ArrowLeft", 14), ("Home", 0), ("ArrowRight", 1), ("ArrowLeft", 0), ("End", 15)):
+        page.page.keyboard.press(key)
+        assert page.run(detail) == shown[index]["words"]
+    assert page.run(DIAL) == 2.0
+    page.page.keyboard.press("Enter")
+    assert page.run(DIAL) == 6.7 and chosen(page) == shown[15]["words"]
+    assert page.run(f"() => {FRONT}.querySelector('[role=status]').textContent") == "dial set to 6.7"
+    active = f"() => {FRONT}.querySelector('.plot').getAttribute('aria-activedescendant')"
+    assert page.run(active) == "point-15"
+    assert "estimated" not in shown[1]["words"] and "error about" in shown[1]["words"]
+
+
+def test_another_file_and_a_dial_that_moves_without_the_plot(page):
+    loader(page)
+    page.run(
+        "() => { window.frdiffTestNode.widgets.find((w) => w.name === 'file').value = 'shipped: demo_dit_50';"
+        " window.frdiffTestNode.widgets.find((w) => w.name === 'speedup').value = 3 }"
+    )
+    wait_for_summary(page, "demo_dit_50: 50 steps")
+    page.page.wait_for_timeout(300)
+    assert len(points(page)) > 25 and chosen(page).startswith("2.94x: error 1.1 %")
+
+
+def test_a_dial_from_another_node_is_left_alone(page):
+    loader(page)
+    page.run(
+        "() => { const source = LiteGraph.createNode('PrimitiveFloat'); source.pos = [-700, 60]; app.graph.add(source);"
+        " source.widgets[0].value = 2; const node = window.frdiffTestNode;"
+        " source.connect(0, node, node.inputs.findIndex((input) => input.name === 'speedup')) }"
+    )
+    page.page.wait_for_timeout(500)
+    before = page.run(DIAL)
+    click(page, point_at(page, 5.0))
+    page.wait(f"() => {FRONT}.querySelector('.detail').textContent.startsWith('The dial is connected')", seconds=5)
+    assert page.run(DIAL) == before
+
+
+def test_light_theme_and_zoom(started, client, renderer, shoot):
+    from browser import frontend
+
+    with frontend(started, client, {**renderer, "Comfy.ColorPalette": "light"}) as page:
+        loader(page)
+        page.look_at(2, (350, -90))
+        assert point_at(page, 5.0)["box"]["x"] - point_at(page, 1.0)["box"]["x"] > 250
+        click(page, point_at(page, 5.0))
+        page.wait(f"() => ({DIAL})() === 5", seconds=5)
+        shoot(page, "zoomed")
+    client.post("/settings", json.dumps({"Comfy.ColorPalette": "dark"}).encode())
+
+
+def test_calibrating_draws_the_front_and_the_dial_needs_no_second_calibration(page, shoot):
+    name = f"front {random.randrange(10**6)}"
+    widgets = {"steps": 10, "cfg": 3.0, "effort": "quick", "name": name, "sampler_name": "euler", "scheduler": "normal"}
+    add(page, "FRDiffAutoFR", widgets, ["model", "positive", "negative", "latent_image"])
+    page.wait(f"() => {STEPS}.querySelector('.summary').textContent.startsWith('Nothing has been calibrated')")
+    assert points(page) == []
+    shoot(page, "before")
+    page.run("() => app.queuePrompt(0)")
+    wait_for_summary(page, name, 120)
+    page.wait("() => app.ui.lastQueueSize === 0", seconds=120)
+    page.page.wait_for_timeout(1000)
+    assert "error" in chosen(page) and len(points(page)) > 5
+    assert page.run(f"() => {STEPS}.querySelector('.summary').textContent").startswith("planned: 25 of 50")
+    shoot(page, "calibrated")
+    click(page, points(page)[-1])
+    page.wait(f"() => ({DIAL})() > 4", seconds=5)
+    page.run("() => app.queuePrompt(0)")
+    page.page.wait_for_timeout(500)
+    page.wait("() => app.ui.lastQueueSize === 0", seconds=120)
+    options = page.client.object_info()["FRDiffScheduleLoader"]["input"]["required"]["file"]
+    assert f"{name}.safetensors" in json.dumps(options) and f"{name} 2.safetensors" not in json.dumps(options)
+    page.page.wait_for_timeout(1500)
+    page.open()
+    page.run("() => { window.frdiffTestNode = app.graph.nodes.find((node) => node.type === 'FRDiffAutoFR') }")
+    wait_for_summary(page, name)
+    page.errors.clear()
