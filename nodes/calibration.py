@@ -18,7 +18,6 @@ from comfy_api.latest import io
 from ..frdiff.auto_fr.calibrate import EFFORTS, Calibration
 from ..frdiff.auto_fr.profile import MakeEngine
 from ..frdiff.calibrated import calibrated
-from ..frdiff.errors import FRDiffError
 from ..frdiff.provenance import VERSION, Network, Provenance
 from ..frdiff.schedule_file import ScheduleFile, read_schedule, write_schedule
 from .files import NOTHING, file_names, find_file, free_path

@@ -1,9 +1,9 @@
-"""Make the shared workflows in workflows/: build each graph in the real frontend and let it save.
+"""Make workflows/ and subgraphs/: build each graph in the real frontend and let it save.
 
-    python scripts/make_workflows.py               all workflows, with their pictures
+    python scripts/make_workflows.py               all workflows with their pictures, and all blueprints
     python scripts/make_workflows.py --comfyui P   with an existing ComfyUI
 
-The graphs are data in workflow_graphs.py. The frontend makes the nodes, connects them and writes the file;
+The graphs are data in workflow_graphs.py, calibration_graphs.py and blueprints.py. The frontend makes the nodes, connects them and writes the file;
 the thumbnail is a picture of the canvas.
 """
 
@@ -17,13 +17,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from blueprints import BLUEPRINTS
 from browser import Frontend, browser, frontend
+from calibration_graphs import CALIBRATION_WORKFLOWS
 from host import HOST_DIR, ROOT, Host, link_packs
 from inside import run_inside
 from server import comfyui
 from workflow_graphs import WORKFLOWS, Graph
 
-FOLDER = ROOT / "workflows"
+FOLDER, BLUEPRINT_FOLDER = ROOT / "workflows", ROOT / "subgraphs"
 # The part of the window that no bar of the frontend covers: x, y, width, height.
 WINDOW, CANVAS = (1600, 1000), (60, 135, 1540, 800)
 THUMBNAIL = (770, 400)
@@ -63,6 +65,30 @@ BUILD = """async ([graph, name]) => {
   }
   app.canvas.ds.scale = 1
   app.canvas.ds.offset = [0, 0]
+  return Object.fromEntries(Object.entries(made).map(([key, node]) => [key, node.id]))
+}"""
+# Makes one subgraph of all nodes, as the menu does, and gives it inputs and outputs.
+INCLOSE = """async ([blueprint, ids, name]) => {
+  const { subgraph, node } = app.graph.convertToSubgraph(new Set(app.graph.nodes))
+  const find = (end) => {
+    const [key, slot] = end.split(".")
+    return [subgraph.getNodeById(ids[key]), slot]
+  }
+  subgraph.name = node.title = name
+  for (const [input, ends] of Object.entries(blueprint.inputs)) {
+    const slots = ends.map(find).map(([inner, slot]) => [inner.inputs.find((one) => one.name === slot), inner])
+    const added = subgraph.addInput(input, String(slots[0][0].type))
+    for (const [slot, inner] of slots) added.connect(slot, inner)
+  }
+  for (const [output, end] of Object.entries(blueprint.outputs)) {
+    const [inner, slot] = find(end)
+    const source = inner.outputs.find((one) => one.name === slot)
+    subgraph.addOutput(output, String(source.type)).connect(source, inner)
+  }
+  app.graph.extra.BlueprintDescription = blueprint.description
+  await new Promise((done) => setTimeout(done, 500))
+  node.pos = [100, 100]
+  node.setSize(node.computeSize())
 }"""
 FIT = """([x, y, width, height]) => {
   const nodes = app.graph._nodes
@@ -86,20 +112,40 @@ def make(host: Host) -> None:
     base = HOST_DIR / "workflow-base"
     shutil.rmtree(base, ignore_errors=True)
     link_packs(base / "custom_nodes")
-    FOLDER.mkdir(exist_ok=True)
+    for folder in (FOLDER, BLUEPRINT_FOLDER):
+        folder.mkdir(exist_ok=True)
     with comfyui(replace(host, base=base), True) as client, browser() as started:
-        for name, graph in WORKFLOWS.items():
+        for name, graph in {**WORKFLOWS, **CALIBRATION_WORKFLOWS}.items():
             with frontend(started, client, size=WINDOW) as page:
-                saved = save(page, graph, name)
-                (FOLDER / f"{name}.json").write_text(json.dumps(saved, indent=1) + "\n")
+                build(page, graph, name)
+                save(page, FOLDER / f"{name}.json")
                 picture(page, FOLDER / f"{name}.jpg")
-                print(f"{name}: {len(saved['nodes'])} nodes")
+        for name, blueprint in BLUEPRINTS.items():
+            with frontend(started, client, size=WINDOW) as page:
+                ids = build(page, blueprint.inside, name)
+                page.run(INCLOSE, [asdict(blueprint), ids, name])
+                save(page, BLUEPRINT_FOLDER / f"{name}.json")
 
 
-def save(page: Frontend, graph: Graph, name: str) -> dict[str, Any]:
-    """The graph as the frontend saves it."""
-    page.run(BUILD, [asdict(graph), name])
-    return page.run("() => JSON.parse(JSON.stringify(app.graph.serialize({ sortNodes: true })))")
+def build(page: Frontend, graph: Graph, name: str) -> dict[str, int]:
+    """Build a graph; the ids that its nodes got."""
+    return page.run(BUILD, [asdict(graph), name])
+
+
+def save(page: Frontend, path: Path) -> None:
+    """Write the graph as the frontend saves it; a file that is made again keeps its ids."""
+    saved = page.run("() => JSON.parse(JSON.stringify(app.graph.serialize({ sortNodes: true })))")
+    text = json.dumps(saved, indent=1) + "\n"
+    if path.is_file():
+        for new, old in zip(ids_of(saved), ids_of(json.loads(path.read_text())), strict=False):
+            text = text.replace(new, old)
+    path.write_text(text)
+    print(f"{path.name}: {len(saved['nodes'])} nodes")
+
+
+def ids_of(workflow: dict[str, Any]) -> list[str]:
+    """The ids of a workflow and of its subgraphs, which the frontend draws by chance."""
+    return [workflow["id"], *(inner["id"] for inner in workflow.get("definitions", {}).get("subgraphs", []))]
 
 
 def picture(page: Frontend, path: Path) -> None:

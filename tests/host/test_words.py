@@ -111,3 +111,13 @@ def test_every_reason_is_explained(pack):
     ]
     assert len(reasons) >= 8
     assert [reason for reason in reasons if not any(pattern.search(reason) for pattern in patterns)] == []
+
+
+def test_the_package_has_what_runs_and_nothing_else():
+    patterns = (ROOT / ".comfyignore").read_text(encoding="ascii").split()
+    # A name without a slash would leave out folders of this name anywhere, the help pages in web/docs among them.
+    assert all(pattern.startswith("/") for pattern in patterns)
+    tracked = {path.name for path in ROOT.iterdir() if path.name != ".git"}
+    packed = {name for name in tracked if f"/{name}" not in patterns and not name.endswith("_cache")}
+    assert packed >= {"__init__.py", "frdiff", "locales", "nodes", "schedules", "subgraphs", "web", "workflows"}
+    assert not packed & {"docs", "scripts", "tests"}
