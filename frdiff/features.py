@@ -16,6 +16,8 @@ SAME_TIME = 1e-6
 
 # Of each input: what must be the same for a remembered result to fit.
 Signature = tuple[tuple[torch.Size, torch.dtype, torch.device], ...]
+# A stage's path in the network, and the how-manieth of its calls it is.
+StageName = tuple[str, int]
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,11 @@ class Stream:
     times: deque[float]
     outputs: deque[Any]
     evaluation: int = 0
-    stages: dict[Hashable, StageFeature] = field(default_factory=dict)
+    stages: dict[StageName, StageFeature] = field(default_factory=dict)
+    # Those of the last keyframe, found in the network.
+    held: tuple[Any, ...] = ()
+    # Bytes of each stage of the last keyframe, whether it was remembered or not.
+    needs: dict[StageName, int] = field(default_factory=dict)
 
 
 class Features:
@@ -46,8 +52,10 @@ class Features:
         self._budget_bytes = budget_bytes
         self._history = history
         self._taken_bytes = 0
+        self._stage_bytes = 0
         self.peak_bytes = 0
         self.over_budget = False
+        self.stages_over_budget = False
 
     def get(self, key: Hashable) -> Stream | None:
         """The stream of `key`, or None when nothing is remembered of it yet."""
@@ -57,9 +65,14 @@ class Features:
         """The stream of `key`, with its stages dropped to make room for those of a new keyframe."""
         with self._lock:
             stream = self._streams.setdefault(key, Stream(deque(maxlen=self._history), deque(maxlen=self._history)))
-            self._taken_bytes -= sum(size_of(feature.kept) for feature in stream.stages.values())
-            stream.stages = {}
+            self._drop_stages(stream)
             return stream
+
+    def start_keyframe(self) -> None:
+        """Drop all stages: those of conditions that are gone would keep their place until the end."""
+        with self._lock:
+            for stream in self._streams.values():
+                self._drop_stages(stream)
 
     def keep_output(self, stream: Stream, time: float, evaluation: int, output: Any) -> None:
         """Remember a copy of a computed output, instead of an older one of the same flow time."""
@@ -72,10 +85,28 @@ class Features:
             stream.evaluation = evaluation
             self._measure()
 
-    def keep_stage(self, stream: Stream, name: Hashable, feature: StageFeature) -> None:
+    def keep_stage(self, stream: Stream, name: StageName, feature: StageFeature) -> None:
         """Remember a stage, unless the budget is spent."""
-        if self.take(size_of(feature.kept)):
+        size = stream.needs[name] = size_of(feature.kept)
+        if not self.take(size):
+            self.stages_over_budget = True
+            return
+        with self._lock:
             stream.stages[name] = feature
+            self._stage_bytes += size
+
+    def needs(self) -> dict[str, int]:
+        """Bytes of each stage in all streams since the last keyframe, by path, remembered or not."""
+        total: dict[str, int] = {}
+        for stream in self._streams.values():
+            for (path, _), size in stream.needs.items():
+                total[path] = total.get(path, 0) + size
+        return total
+
+    @property
+    def room(self) -> float:
+        """Bytes of the budget that stages may take."""
+        return self._budget_bytes - (self._taken_bytes - self._stage_bytes)
 
     def take(self, size: int) -> bool:
         """Whether there is room for so many bytes, which then are taken."""
@@ -95,7 +126,13 @@ class Features:
         """Forget everything."""
         with self._lock:
             self._streams.clear()
-            self._taken_bytes = 0
+            self._taken_bytes = self._stage_bytes = 0
+
+    def _drop_stages(self, stream: Stream) -> None:
+        dropped = sum(size_of(feature.kept) for feature in stream.stages.values())
+        self._taken_bytes -= dropped
+        self._stage_bytes -= dropped
+        stream.stages, stream.needs = {}, {}
 
     def _measure(self) -> None:
         outputs = sum(size_of(stream.outputs) for stream in self._streams.values())

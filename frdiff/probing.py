@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from .families import Argument, Family, class_name, uncompiled
+from .forms import Value
 from .stages import Stage, find_stages
 from .swapping import Forward, swapped
 
@@ -41,12 +42,14 @@ class Stages:
         self._families = families
         self._choice = {"finer": finer, "inner": inner}
         self._found: dict[int, tuple[Stage, ...]] = {}
+        self._networks: dict[int, torch.nn.Module] = {}
         self._watched: set[int] = set()
         self.reasons: list[str] = []
 
     def of(self, network: torch.nn.Module) -> tuple[Stage, ...]:
         """The stages that are known by now."""
         if id(network) not in self._found:
+            self._networks[id(network)] = network
             self._found[id(network)] = find_stages(network, self._families, **self._choice)
         return self._found[id(network)]
 
@@ -69,9 +72,20 @@ class Stages:
         """The stages of every network that was asked for."""
         return tuple(self._found.values())
 
+    def coarsen(self) -> bool:
+        """Take whole blocks instead of their branches, and say whether there were branches."""
+        if not self._choice["finer"]:
+            return False
+        self._choice["finer"] = False
+        finer = [key for key, found in self._found.items() if any(isinstance(stage.form, Value) for stage in found)]
+        for key in finer:
+            self._found[key] = find_stages(self._networks[key], self._families, **self._choice)
+        return bool(finer)
+
     def clear(self) -> None:
         """Let go of the networks."""
         self._found.clear()
+        self._networks.clear()
         self._watched.clear()
 
 

@@ -36,6 +36,8 @@ class StepRecord:
 class RunReport:
     """A whole sampling run. `seconds` is wall-clock; `speedup` is estimated from the run's own full steps.
 
+    `bytes_reserved` were asked for before the networks were loaded, `bytes_kept` is the most that was remembered.
+
     `finished` is False while it runs, and stays so when it was interrupted or failed.
     """
 
@@ -43,6 +45,7 @@ class RunReport:
     steps: int
     seconds: float = 0.0
     bytes_kept: int = 0
+    bytes_reserved: int = 0
     stages: int = 0
     forecaster: str = "reuse"
     stochastic: bool | None = None
@@ -97,7 +100,8 @@ class RunReport:
             f"schedule   {self.schedule}, {self.steps} steps, {len(self.records)} network evaluations",
             f"computed   {counts['full']} full, {counts['partial']} partial, {counts['skip']} skipped",
             f"time       {self.seconds:.2f} s sampling",
-            f"kept       {self.bytes_kept / 1e6:.1f} MB, {self.stages} stages",
+            f"kept       {self.bytes_kept / 1e6:.1f} MB, {self.stages} stages; "
+            f"{self.bytes_reserved / 1e6:.1f} MB were reserved before",
             *([f"sampler    {SAMPLER_KINDS[self.stochastic]}"] if self.stochastic is not None else []),
         ]
         for kind in StepKind:
@@ -115,6 +119,7 @@ class RunReport:
             "seconds": self.seconds,
             "speedup": self.speedup,
             "bytes_kept": self.bytes_kept,
+            "bytes_reserved": self.bytes_reserved,
             "stages": self.stages,
             "forecaster": self.forecaster,
             "stochastic": self.stochastic,

@@ -14,23 +14,22 @@ from .clock import Clock
 from .constants import Constants
 from .facts import default_flow_time
 from .families import Family
-from .features import Features, Stream
+from .features import Stream
 from .forecast import combine, relative_error
+from .memory import FREED, Memory, is_out_of_memory
 from .planner import SIGMA_TOLERANCE, Planner
 from .probing import Stages
 from .repair import FirstOrder, Repair
 from .report import RunReport, StepRecord
 from .schedule import Plan, Schedule, StepKind, StepPlan
-from .stages import Stage, StageCall, partial_cost
+from .stages import Stage, StageCall
 from .swapping import Forward, swapped
 
 NO_STAGES = "Partial steps were computed in full: no stages are known in a network of class {}."
 STALE = "Some steps were computed in full: the sampler went back in sigma, or what was remembered was too old."
 UNSEEN = "Some calls were computed in full: nothing was remembered yet for their condition."
 NO_FEATURES = "Some partial steps were computed in full: no stage had been remembered before them."
-OVER_BUDGET = "The cache budget was too small for all stages; the rest was computed at every step."
 SLOWER = "Reused steps took as long as full ones: nothing was gained by them."
-FREED = "Memory ran out: what was remembered was freed, and partial steps were computed in full from there on."
 
 
 class Session:
@@ -39,8 +38,9 @@ class Session:
     `sigmas` are the run's noise levels, one more than there are steps, from high to low. `flow_time` maps
     a sigma to `s / (1 + s)`, where `s` is noise over data. `region` is 1 where the sampler is free.
     `expects_noise` says that the sampler is known to add noise, before the run has shown it. `free_memory` gives
-    unused memory back to the device. `observe` is called with the session at the start of each evaluation.
-    `moves` is how far a unit of raw output moves the latent at each step, for a schedule that repairs.
+    unused memory back to the device, `is_out_of_memory` tells the errors that say that there is none. `observe` is
+    called with the session at the start of each evaluation. `moves` is how far a unit of raw output moves the latent
+    at each step, for a schedule that repairs.
     """
 
     def __init__(
@@ -52,21 +52,22 @@ class Session:
         region: torch.Tensor | None = None,
         expects_noise: bool = False,
         free_memory: Callable[[], None] = lambda: None,
+        is_out_of_memory: Callable[[Exception], bool] = is_out_of_memory,
         observe: Callable[[Session], None] = lambda session: None,
         moves: Sequence[float] = (),
     ) -> None:
         self._schedule = schedule
         self._flow_time = flow_time
-        self._free_memory = free_memory
         self._observe = observe
-        self._out_of_memory = False
-        self._features = Features(schedule.budget_mb * 1e6, schedule.forecaster.history)
         self._stages = Stages(families, schedule.finer, schedule.inner)
+        self._memory = Memory(schedule, self._stages, free_memory, is_out_of_memory)
+        self._features = self._memory.features
         self._constants = Constants(self._features)
-        self._planner = Planner(schedule, sigmas, flow_time, region, expects_noise, self._partial_cost)
+        self._planner = Planner(schedule, sigmas, flow_time, region, expects_noise, self._memory.partial_cost)
         repair = schedule.repair_for(self._planner.steps) if moves else 0.0
         self._repair = Repair(repair, moves)
         self._first_order = FirstOrder() if repair else None
+        self._expects_noise = expects_noise and schedule.adapts
         self._compiled: set[int] = set()
         self._ordinals: dict[Hashable, int] = {}
         self._clock = Clock()
@@ -88,9 +89,21 @@ class Session:
         """The run's noise levels, one more than there are steps."""
         return self._planner.sigmas
 
+    def reserve(self, output_bytes: int, stage_bytes: int) -> int:
+        """Note and return the bytes that this run expects to remember, at most what its budget and plan allow.
+
+        `output_bytes` are those of one evaluation's outputs, `stage_bytes` about those of all stages.
+        """
+        may_keep = self._expects_noise or any(step.keeps_stages for step in self.plan)
+        self.report.bytes_reserved = self._memory.wanted(output_bytes, stage_bytes if may_keep else 0)
+        return self.report.bytes_reserved
+
     def begin_evaluation(self, sigma: float, x: torch.Tensor | None = None) -> None:
         """Start an evaluation of the sampler at `sigma` with input `x`: one decision for all its network calls."""
+        self._memory.step_down()
         self._step, self._record = self._planner.begin(sigma, x)
+        if self._step.keeps_stages:
+            self._features.start_keyframe()
         if self._first_order and x is not None:
             self._first_order.arrived(sigma, x)
         self._time = self._flow_time(sigma)
@@ -121,7 +134,8 @@ class Session:
         if compiled is not None:
             self._compiled.add(id(network))
         entry = network if compiled is None else compiled
-        result = self._with_memory(lambda: self._attempt((key, id(network), ordinal), network, entry, run))
+        name = (key, id(network), ordinal)
+        result = self._memory.attempt(lambda: self._attempt(name, network, entry, run), self._repair.clear)
         with self._lock:
             self._planner.noted_call(result)
         return result
@@ -133,10 +147,8 @@ class Session:
         self.report.bytes_kept = self._features.peak_bytes
         self.report.stages = max(map(len, self._stages.found()), default=0)
         self.report.stochastic = self._planner.watch.stochastic
-        for reason in (*self._stages.reasons, *self._planner.reasons()):
+        for reason in (*self._stages.reasons, *self._planner.reasons(), *self._memory.reasons()):
             self.report.add_reason(reason)
-        if self._features.over_budget:
-            self.report.add_reason(OVER_BUDGET)
         if self.report.reuse_is_slower:
             self.report.add_reason(SLOWER)
         self._features.clear()
@@ -144,26 +156,6 @@ class Session:
         self._stages.clear()
         self._constants.clear()
         return self.report
-
-    def _partial_cost(self) -> float | None:
-        costs = [cost for cost in map(partial_cost, self._stages.found()) if cost is not None]
-        return max(costs, default=None)
-
-    def _with_memory(self, attempt: Callable[[], Any]) -> Any:
-        """Make an attempt, and once in a run, when memory ran out, another with everything forgotten."""
-        try:
-            return attempt()
-        except torch.cuda.OutOfMemoryError:
-            if self._out_of_memory:
-                raise
-        # Not in the handler, whose traceback holds the tensors of the failed call.
-        with self._lock:
-            self._out_of_memory = True
-            self._features.clear()
-            self._repair.clear()
-        self.report.add_reason(FREED)
-        self._free_memory()
-        return attempt()
 
     def _attempt(self, key: Hashable, network: torch.nn.Module, entry: torch.nn.Module, run: Callable[[], Any]) -> Any:
         assert self._record is not None
@@ -198,11 +190,11 @@ class Session:
             return STALE
         if self._step.kind is StepKind.SKIP:
             return None
-        if self._out_of_memory:
+        if self._memory.gave_up:
             return FREED
         if not stages:
             return NO_STAGES.format(type(network).__name__)
-        return None if stream.stages else NO_FEATURES
+        return None if stream.stages else self._memory.shortage or NO_FEATURES
 
     def _answer(
         self, step: StepPlan, key: Hashable, stream: Stream | None, network: torch.nn.Module, forward: Forward
@@ -224,8 +216,8 @@ class Session:
 
     def _full(self, step: StepPlan, key: Hashable, network: torch.nn.Module, compute: Callable[[], Any]) -> Any:
         stream = self._features.start(key)
-        stages = self._stages.of(network) if step.keeps_stages and not self._out_of_memory else ()
-        remembering = StageCall(stages, stream, self._features).remembering()
+        stream.held = self._memory.stages_of(network) if step.keeps_stages else ()
+        remembering = StageCall(stream.held, stream, self._features).remembering()
         with self._stages.watching(network), self._swapped(network, remembering):
             output = self._computed(compute)
         if self._planner.guard and stream.outputs:
@@ -243,7 +235,7 @@ class Session:
         return bool(self._first_order and self._first_order.holds) and len(self.report.records) == self._place() + 1
 
     def _partial(self, step: StepPlan, stream: Stream, network: torch.nn.Module, compute: Callable[[], Any]) -> Any:
-        with self._swapped(network, StageCall(self._stages.of(network), stream, self._features).reusing()):
+        with self._swapped(network, StageCall(stream.held, stream, self._features).reusing()):
             output = self._computed(compute)
         return output if step.mix == 1 else combine((step.mix, 1 - step.mix), (output, self._forecast(stream)))
 

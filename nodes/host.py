@@ -6,18 +6,20 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 import torch
-from comfy.model_management import soft_empty_cache
+from comfy import model_management
 from comfy.patcher_extension import WrappersMP
 from comfy.sampler_helpers import prepare_mask
 
 from ..frdiff.errors import FRDiffError
 from ..frdiff.facts import RunFacts
+from ..frdiff.memory import is_out_of_memory
 from ..frdiff.presets import EVERY_STEP, for_speedup
 from ..frdiff.provenance import network_of
 from ..frdiff.report import RunReport
 from ..frdiff.schedule import Schedule
 from ..frdiff.session import Session
 from ..frdiff.solver import ADDS_NOISE
+from .reserving import reserving
 
 KEY = "frdiff"
 # Where the host's EasyCache and LazyCache leave their state.
@@ -57,7 +59,9 @@ def attach(model: Any, schedule: Schedule | None, tell: TellReport, observe: Obs
             facts.flow_time,
             region=facts.region,
             expects_noise=facts.expects_noise,
-            free_memory=soft_empty_cache,
+            free_memory=model_management.soft_empty_cache,
+            # Newer hosts know more of such errors than torch's own class.
+            is_out_of_memory=getattr(model_management, "is_oom", is_out_of_memory),
             observe=observe,
             moves=facts.moves,
         )
@@ -174,6 +178,8 @@ def _add_run_wrappers(wrappers: dict[str, dict[str, list[Any]]], session: Any) -
         return session.call(stream_key(x, options, control, model), network, run, compiled)
 
     wrappers.setdefault(WrappersMP.PREDICT_NOISE, {})[KEY] = [predict_noise]
+    if isinstance(session, Session):
+        wrappers.setdefault(WrappersMP.PREPARE_SAMPLING, {})[KEY] = [reserving(session)]
     innermost = wrappers.setdefault(WrappersMP.APPLY_MODEL, {})
     # The last key is the innermost wrapper.
     innermost.pop(KEY, None)

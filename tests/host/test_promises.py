@@ -1,6 +1,7 @@
 """The promises, one test each, in the order of the design's table."""
 
 import ast
+import dataclasses
 import hashlib
 import json
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from subjects import Subject, custom_schedule, demo_subject, extra_node, node, relative, video_subject
+from tiny_host import Counting
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 20
@@ -140,15 +142,83 @@ def test_09_the_second_prompt_is_as_fast(subject):
     assert counts[0] == counts[1] < STEPS
 
 
-def test_10_the_budget_is_kept(subject, host):
+def test_10_the_budget_is_kept(subject, host, engine):
+    stages = engine("stages").find_stages(subject.network)
+    workers = [getattr(stage.form, "child", None) or stage.module for stage in stages]
+    computed, kept, outputs = [], [], 2 * 4 * 16 * 16 * 16 * 4
+    plain = subject.sample(steps=8)
     _, free = subject.frdiff(steps=8, schedule=custom_schedule(host, interval=2, mixing=False))
-    outputs = 2 * 4 * 16 * 16 * 16 * 4
-    for budget in (free.bytes_kept * 0.5 / 1e6, 0.0):
-        latent, report = subject.frdiff(
-            steps=8, schedule=custom_schedule(host, interval=2, mixing=False, budget=budget)
-        )
-        assert report.bytes_kept <= budget * 1e6 + outputs < free.bytes_kept + outputs
-        assert torch.isfinite(latent).all() and "budget" in report.text()
+    for share in (1.0, 0.75, 0.5, 0.25, 0.1, 0.0):
+        budget = share * free.bytes_kept / 1e6
+        with Counting(workers) as counting:
+            latent, report = subject.frdiff(
+                steps=8, schedule=custom_schedule(host, interval=2, mixing=False, budget=budget)
+            )
+        computed.append(sum(counting.counts))
+        kept.append(report.bytes_kept)
+        assert torch.isfinite(latent).all() and report.bytes_kept <= budget * 1e6 + outputs
+        assert sum("The cache budget" in reason for reason in report.reasons) == (share < 1)
+    # Less memory, more work, one step after the other; without any, all of it.
+    assert computed == sorted(computed) and kept == sorted(kept, reverse=True) and len(set(computed)) >= 4
+    assert computed[0] == 4 * len(stages) and computed[-1] == 8 * len(stages)
+    assert torch.equal(latent, plain) and report.counts["full"] == 8
+
+
+def test_10_noise_is_planned_for_within_the_budget(subject, engine):
+    settings, dial = {"steps": STEPS, "sampler": "dpmpp_2m_sde"}, engine("presets").for_speedup(2.0)
+    plain, (_, free) = subject.sample(**settings), subject.frdiff(**settings)
+    fewer = relative(subject.sample(**{**settings, "steps": STEPS // 2}), plain)
+    for share in (0.5, 0.2):
+        schedule = dataclasses.replace(dial, budget_mb=share * free.bytes_kept / 1e6)
+        latent, report = subject.frdiff(schedule=schedule, **settings)
+        assert 0 < relative(latent, plain) < fewer
+        assert report.counts["partial"] and report.bytes_kept < free.bytes_kept and "MB holds" in report.text()
+    latent, report = subject.frdiff(schedule=dataclasses.replace(dial, budget_mb=0.0), **settings)
+    assert torch.equal(latent, plain) and "holds 0 of" in report.line()
+
+
+class Loads:
+    """Notes the memory that is asked for when models are loaded."""
+
+    def __init__(self, monkeypatch):
+        import comfy.model_management
+
+        self.asked, self.error = [], None
+        load = comfy.model_management.load_models_gpu
+
+        def noted(models, memory_required=0, **named):
+            self.asked.append((memory_required, named["minimum_memory_required"]))
+            if self.error:
+                raise self.error
+            return load(models, memory_required=memory_required, **named)
+
+        monkeypatch.setattr(comfy.model_management, "load_models_gpu", noted)
+
+
+def test_10_memory_is_reserved_before_the_model_loads(subject, host, monkeypatch):
+    subject.sample(steps=1)
+    loads, before = Loads(monkeypatch), dict(subject.model.model.__dict__)
+    subject.sample(steps=4)
+    (plain,) = loads.asked
+    reserved = []
+    for settings in (
+        {"schedule": custom_schedule(host)}, {}, {"sampler": "dpmpp_2m_sde"},
+        {"schedule": custom_schedule(host, interval=2)}, {"schedule": custom_schedule(host, interval=2, budget=0.5)},
+    ):  # fmt: skip
+        _, report = subject.frdiff(steps=8, **settings)
+        asked = loads.asked.pop()
+        assert [have - had for have, had in zip(asked, plain, strict=True)] == [report.bytes_reserved] * 2
+        assert f"{report.bytes_reserved / 1e6:.1f} MB were reserved" in report.text()
+        reserved.append((report.bytes_reserved, report.bytes_kept))
+        assert dict(subject.model.model.__dict__) == before
+    off, skipping, noisy, paper, tight = reserved
+    # Outputs of two conditions, one for reuse and three for a forecast.
+    assert 3 * off[0] == 3 * 2 * 4 * 16 * 16 * 16 == skipping[0]
+    assert noisy[0] > paper[0] > paper[1] > tight[0] == 500_000 + off[0]
+    loads.error = MemoryError()
+    with pytest.raises(MemoryError):
+        subject.frdiff(steps=8)
+    assert dict(subject.model.model.__dict__) == before
 
 
 def test_11_a_useless_speedup_is_said(subject, host):
