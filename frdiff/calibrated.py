@@ -16,7 +16,6 @@ from .schedule_file import CALIBRATED, Point, ScheduleFile
 # Noise levels this near in flow time are the same: samplers keep sigmas in single precision.
 SAME_TIMES = 1e-4
 ROUNDING = 1e-9
-FEWER_STEPS_REPAIR = 0.5
 
 
 @dataclass(frozen=True)
@@ -58,10 +57,6 @@ class CalibratedSchedule(Schedule):
     def point(self) -> Point:
         """The point of the front nearest to the dial."""
         return min(self._file.points, key=lambda point: (abs(point.cost - 1 / self.speedup), point.cost))
-
-    def repair_for(self, steps: int) -> float:
-        """With fewer steps than were calibrated the strongest repair goes too far (docs/findings_auto_fr.md)."""
-        return self.repair if steps >= self._file.steps else min(self.repair, FEWER_STEPS_REPAIR)
 
     def accept(self, describe: Callable[[], Network]) -> str | None:
         """Raise FRDiffError for a network of another architecture; return a note for other weights, else None."""

@@ -6,33 +6,36 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .rehearsal import Rehearsal, Solver
+
 
 def default_flow_time(sigma: float) -> float:
     """Flow time of a noise level where the data keep their size (alpha is 1)."""
     return sigma / (1 + sigma)
 
 
+def noise_prediction_scales(sigma: float) -> tuple[float, float]:
+    """The denoised latent is the input less sigma times the output."""
+    return 1.0, -sigma
+
+
 @dataclass(frozen=True)
 class RunFacts:
     """The run's noise levels, one more than there are steps; how a sigma becomes flow time; where the sampler is free.
 
-    `expects_noise` says that the sampler is known to add noise. `output_scale` is how much a unit of the network's
-    raw output counts in the denoised latent at a sigma, None where the host does not know. `other_cache` says that
-    another cache is on the same model.
+    `rehearsal` is what the sampler does, None where only the run can show it. `scales` says for a sigma how much a
+    unit of the input, and a unit of the network's raw output, count in the denoised latent; the default is that of
+    noise prediction. `other_cache` says that another cache is on the same model.
     """
 
     sigmas: Sequence[float]
     flow_time: Callable[[float], float] = default_flow_time
     region: Any = None
-    expects_noise: bool = False
-    output_scale: Callable[[float], float] | None = None
+    rehearsal: Rehearsal | None = None
+    scales: Callable[[float], tuple[float, float]] = noise_prediction_scales
     other_cache: bool = False
 
     @property
-    def moves(self) -> tuple[float, ...]:
-        """How far a unit of raw output moves the latent at each step of a first-order solver."""
-        scale = self.output_scale or (lambda sigma: -sigma)
-        return tuple(
-            (1 - after / sigma) * scale(sigma) if sigma > 0 else 0.0
-            for sigma, after in zip(self.sigmas, self.sigmas[1:], strict=False)
-        )
+    def solver(self) -> Solver | None:
+        """The sampler as a recursion of its steps, None where it is not known to be one."""
+        return self.rehearsal.solver(self.sigmas) if self.rehearsal else None

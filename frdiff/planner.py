@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import torch
 
 from .guard import Guard
+from .rehearsal import Rehearsal
 from .report import StepRecord
 from .schedule import Course, Plan, Schedule, StepKind, StepPlan, counts, longest_gap
 from .solver import SolverWatch
@@ -19,8 +21,6 @@ GRID_TOLERANCE = 1e-3
 # In evaluations per step of the longest gap: how old a remembered output may be when the sampler does not
 # follow the steps' own order.
 MAX_AGE_PER_STEP = 4
-# Evaluations in which a sampler that is known to add noise has to show it.
-PATIENCE = 4
 
 NOISE_ALONE = (
     "Every step was computed in full: the sampler adds noise, and no stages are known that would let it through."
@@ -35,8 +35,8 @@ GUARDED = "{} planned skips were computed in full: the forecast before them was 
 class Planner:
     """Follows a run through its noise levels `sigmas` and gives each evaluation its part of the plan.
 
-    `flow_time` maps a sigma to flow time, `region` is 1 where the sampler is free, `expects_noise` says that
-    the sampler is known to add noise. `partial_cost` gives the cost of a partial step once the networks are known.
+    `flow_time` maps a sigma to flow time, `region` is 1 where the sampler is free, `rehearsal` says what
+    the sampler does where that is known. `partial_cost` gives the cost of a partial step once the networks are known.
     """
 
     def __init__(
@@ -45,14 +45,16 @@ class Planner:
         sigmas: Sequence[float],
         flow_time: Callable[[float], float],
         region: torch.Tensor | None,
-        expects_noise: bool,
+        rehearsal: Rehearsal | None,
         partial_cost: Callable[[], float | None],
     ) -> None:
         self.sigmas = [float(sigma) for sigma in sigmas]
         self._schedule = schedule
         self._partial_cost = partial_cost
-        self._expects_noise = expects_noise and schedule.adapts
-        self._course = Course(tuple(flow_time(sigma) for sigma in self.sigmas))
+        self._adds_noise = rehearsal.adds_noise if rehearsal and schedule.adapts else None
+        self.solver = rehearsal.solver(self.sigmas) if rehearsal else None
+        times = tuple(flow_time(sigma) for sigma in self.sigmas)
+        self._course = Course(times, emphasis=self.solver.emphasis(self.sigmas) if self.solver else ())
         self._refusal = UPWARD if any(b > a for a, b in pairwise(self.sigmas)) else None
         self._evaluations: list[StepRecord] = []
         self.watch = SolverWatch(region)
@@ -98,12 +100,17 @@ class Planner:
             yield GUARDED.format(self.guard.computed)
 
     @property
+    def stochastic(self) -> bool | None:
+        """Whether the sampler adds noise, None as long as nothing is known."""
+        return self.watch.stochastic if self._adds_noise is None else self._adds_noise
+
+    @property
     def steps(self) -> int:
         """The number of solver steps."""
         return self._course.steps
 
     def _planned(self, index: int) -> StepPlan:
-        if self._expects_noise and not self._evaluations:
+        if self._adds_noise and not self._evaluations:
             # Partial steps may follow at once.
             return StepPlan(StepKind.FULL, keeps_stages=True)
         owner = self._owner(index)
@@ -130,12 +137,12 @@ class Planner:
 
     def _replan(self, index: int) -> None:
         """Plan again, at step `index`, when the run has shown whether noise is added."""
-        # Noise can look like the run's first noise at the first step, so what is known of the sampler counts a while.
-        trusted = self._expects_noise and 0 < len(self._evaluations) < PATIENCE
-        noisy = bool(self.watch.stochastic) or trusted
+        if not self._evaluations:
+            return
+        noisy = bool(self.stochastic)
         if noisy != self._course.stochastic:
-            passed = 0 if self._expects_noise else index
-            self._course = Course(self._course.times, noisy, self._partial_cost(), passed)
+            passed = 0 if self._adds_noise else index
+            self._course = replace(self._course, stochastic=noisy, partial_cost=self._partial_cost(), passed=passed)
             self._make_plan()
 
     def _make_plan(self) -> None:

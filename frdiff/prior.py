@@ -18,6 +18,7 @@ from .schedule import Course, Plan, Schedule, StepKind, counted_speedup, plan_of
 FORECAST_POWER = 1.0
 NOISE_TOWARDS_DATA = 3.0
 SHORTEST_GAP_CAP = 8
+REPAIR = 0.75
 # Of all steps, computed in full at least: for forecasts, and for partial steps.
 FEWEST = (1 / 12, 1 / 4)
 # Of the speed-up asked for: below it the report gives the reason.
@@ -43,6 +44,7 @@ class PriorSchedule(Schedule):
     guarded: bool = True
     adapts: bool = True
     inner: bool = True
+    repair: float = REPAIR
     speedup: float = 2.0
 
     def __post_init__(self) -> None:
@@ -53,14 +55,15 @@ class PriorSchedule(Schedule):
     def plan(self, course: Course) -> Plan:
         """Full steps at the keyframes, and the cheaper kind that suits the sampler between them."""
         if not course.stochastic:
-            return self._plan(course.steps, _keyframes(course.times, False, self._count(course.steps)), StepKind.SKIP)
+            keyframes = _keyframes(course.times, course.emphasis, False, self._count(course.steps))
+            return self._plan(course.steps, keyframes, StepKind.SKIP)
         if course.partial_cost is None:
             # Without partial steps the new noise would never reach the network.
             return self._plan(course.steps, range(course.steps), StepKind.FULL)
         # No stage was remembered at the steps that have passed, so that the next one is a keyframe.
-        left = course.times[course.passed :]
+        left, emphasis = course.times[course.passed :], course.emphasis[course.passed :]
         count = max(self._count(course.steps, course.partial_cost) - course.passed, 1)
-        keyframes = [course.passed + step for step in _keyframes(left, True, count)]
+        keyframes = [course.passed + step for step in _keyframes(left, emphasis, True, count)]
         return self._plan(course.steps, [*range(course.passed), *keyframes], StepKind.PARTIAL)
 
     def shortfall(self, course: Course) -> str | None:
@@ -84,15 +87,15 @@ class PriorSchedule(Schedule):
 
 
 @lru_cache(maxsize=64)
-def _keyframes(times: tuple[float, ...], stochastic: bool, count: int) -> tuple[int, ...]:
+def _keyframes(times: tuple[float, ...], emphasis: tuple[float, ...], stochastic: bool, count: int) -> tuple[int, ...]:
     """The best `count` keyframes of a run, or the nearest number above that can be had."""
     steps = len(times) - 1
     if steps < 1:
         return ()
     stride = math.ceil(steps / LARGEST_SEARCH)
     if stride > 1:
-        return _spread(_keyframes(times[::stride], stochastic, max(count // stride, 1)), stride, steps, count)
-    cost = partial_cost_model(times) if stochastic else forecast_cost_model(times)
+        return _spread(_keyframes(times[::stride], (), stochastic, max(count // stride, 1)), stride, steps, count)
+    cost = partial_cost_model(times) if stochastic else forecast_cost_model(times, emphasis)
     fronts = best_keyframes(steps, cost, longest_gap=max(SHORTEST_GAP_CAP, 2 * math.ceil(steps / count)))
     return next(front for front in fronts[count - 1 :] if front)
 
@@ -104,13 +107,15 @@ def _spread(coarse: tuple[int, ...], stride: int, steps: int, count: int) -> tup
     return tuple(sorted({int(place) for place in places}))
 
 
-def forecast_cost_model(times: Sequence[float]) -> SegmentCost:
+def forecast_cost_model(times: Sequence[float], emphasis: Sequence[float] = ()) -> SegmentCost:
     """What skipped steps between two keyframes are expected to do to the picture.
 
     A step's error is the deviation that the forecast expects of itself, and it moves the latent by that much
-    times the step's length in flow time.
+    times the step's length in flow time, and `emphasis` times as far where the sampler uses outputs otherwise than
+    Euler's method.
     """
     lengths = [abs(t - after) for t, after in zip(times, times[1:], strict=False)]
+    lengths = [length * each for length, each in zip(lengths, emphasis or [1.0] * len(lengths), strict=True)]
 
     @cache
     def step_cost(before: int, last: int, step: int) -> float:

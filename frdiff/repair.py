@@ -1,21 +1,19 @@
-"""Set right, at the first computed step after skipped ones, part of what their forecasts moved too far."""
+"""Set right, at the first computed step after skipped ones, most of what their forecasts did to the latent."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
-
-import torch
 
 from .features import Stream
 from .forecast import Forecaster, combine
+from .rehearsal import Solver
 
 # A correction that would be larger is not made: the computed step is too short to carry it.
 LARGEST_SHARE = 4.0
-# Of the latent's size: samplers work in single precision, and multistep solvers differ by more.
-TOLERANCE = 2e-5
-SAMPLES = 128
+NEGLIGIBLE = 1e-4
+MEMORY = 5
 
 
 @dataclass(frozen=True)
@@ -27,69 +25,104 @@ class Forecast:
     output: Any
 
 
-class Repair:
-    """Remembers the forecasts since the last computed step, by stream.
+@dataclass
+class _Stream:
+    """The forecasts since the last computed step, and by step what was added to answers."""
 
-    When a step is computed, the outputs of the skipped steps before it can be interpolated instead of
-    extrapolated. The difference, times how far each step moved the latent (`moves`, per unit of output),
-    is what the latent is off by; `strength` of it is made good in the computed step's own output.
+    made: list[Forecast] = field(default_factory=list)
+    added: dict[int, Any] = field(default_factory=dict)
+
+
+class Repair:
+    """Follows, by stream, what forecasts do to the latent, and makes `strength` of it good.
+
+    When a step is computed, the outputs of the skipped steps before it can be interpolated instead of extrapolated.
+    From the differences the solver's recursion tells how far off the latent is, and the computed step's own answer
+    carries the correction. The denoised latent `D = c x + a raw` is taken to be the same at the displaced input, so
+    that the displacement shows in the raw output; it is taken out of what is remembered of it. `scales` are
+    `(c, a)` of each step.
     """
 
-    def __init__(self, strength: float, moves: Sequence[float]) -> None:
+    def __init__(self, strength: float, solver: Solver, scales: Sequence[tuple[float, float]]) -> None:
         self._strength = strength
-        self._moves = moves
-        self._made: dict[Hashable, list[Forecast]] = {}
+        self._solver = solver
+        self._scales = scales
+        self._streams: dict[Hashable, _Stream] = {}
 
-    def forecast(self, key: Hashable, step: int, time: float, output: Any) -> None:
-        """Note a forecast that answered for a step."""
-        if self._strength:
-            self._made.setdefault(key, []).append(Forecast(step, time, output))
+    def forecast(self, key: Hashable, step: int, time: float, output: Any) -> Any:
+        """What to answer for a skipped step with this forecast."""
+        stream = self._streams.setdefault(key, _Stream())
+        stream.made.append(Forecast(step, time, output))
+        return self._answer(stream, step, output, None)
 
-    def repaired(self, key: Hashable, step: int, stream: Stream, rule: Forecaster, output: Any) -> Any:
-        """The computed `output` of a step, which is the newest in `stream`, with the correction as a new tensor."""
-        made = self._made.pop(key, [])
-        shares = [self._strength * self._moves[each.step] / self._moves[step] for each in made] if made else []
-        if not shares or max(map(abs, shares)) > LARGEST_SHARE:
-            return output
-        for share, each in zip(shares, made, strict=True):
-            weights = [share * weight for weight in rule.weights(each.time, list(stream.times))]
-            output = combine((1.0, -share, *weights), (output, each.output, *stream.outputs))
-        return output
+    def computed(self, key: Hashable, step: int, known: Stream, rule: Forecaster) -> Any:
+        """What to answer for a computed step, whose output is the newest one in `known`."""
+        stream = self._streams.setdefault(key, _Stream())
+        made, stream.made = stream.made, []
+        output = known.outputs[-1]
+        return self._answer(stream, step, output, self._correction(made, step, known, rule) if made else None)
 
     def clear(self) -> None:
         """Forget everything."""
-        self._made.clear()
+        self._streams.clear()
+
+    def _correction(self, made: Sequence[Forecast], step: int, known: Stream, rule: Forecaster) -> Any:
+        """What to add to a computed output; in `known` it is replaced by what it would be at the right input."""
+        (c, a), use = self._scales[step], self._solver.uses[step][step]
+        effects = [_effect(self._solver, self._scales, each.step, step) for each in made]
+        if self._strength * max(abs(after) for _, after in effects) > LARGEST_SHARE * abs(use * a):
+            return None
+        weights = [rule.weights(each.time, list(known.times)) for each in made]
+        errors = [
+            combine((1.0, *(-w for w in each_weights)), (each.output, *known.outputs))
+            for each, each_weights in zip(made, weights, strict=True)
+        ]
+        # The displacement is found with the help of the newest output, which shows it too.
+        echo = -c / a
+        back, back_after = (echo * sum(e[i] * w[-1] for e, w in zip(effects, weights, strict=True)) for i in (0, 1))
+        before = [e / (1 - back) for e, _ in effects]
+        after = [e + back_after * b for (_, e), b in zip(effects, before, strict=True)]
+        known.outputs[-1] = combine((1.0, *(-echo * b for b in before)), (known.outputs[-1], *errors))
+        return combine([-self._strength * e / (use * a) for e in after], errors)
+
+    def _answer(self, stream: _Stream, step: int, output: Any, correction: Any) -> Any:
+        """The output with a correction, and without what the solver still makes of earlier ones."""
+        uses = self._solver.uses[step]
+        use = uses[step] * self._scales[step][1]
+        late = {
+            earlier: -uses[earlier] * self._scales[earlier][1] / use
+            for earlier in stream.added
+            if use and abs(uses[earlier]) > NEGLIGIBLE
+        }
+        parts = [] if correction is None else [correction]
+        weights = [1.0] * len(parts) + list(late.values())
+        parts += [stream.added[earlier] for earlier in late]
+        # Solvers remember few outputs.
+        stream.added = {earlier: added for earlier, added in stream.added.items() if step - earlier < MEMORY}
+        if not parts:
+            return output
+        stream.added[step] = combine(weights, parts)
+        return combine((1.0, 1.0), (output, stream.added[step]))
 
 
-class FirstOrder:
-    """Tells from the run whether each step is `x' = x + (1 - sigma' / sigma) (denoised - x)`, as Euler's is.
-
-    A solver that also uses earlier outputs would take a correction up twice. It shows within the first steps, whose
-    errors weigh least, so the run is trusted until then.
-    """
-
-    def __init__(self) -> None:
-        self.holds = True
-        self._input: tuple[float, torch.Tensor] | None = None
-        self._slope: torch.Tensor | None = None
-
-    def arrived(self, sigma: float, x: torch.Tensor) -> None:
-        """Note the input of an evaluation, and compare it with what Euler's step would have made."""
-        now = _sampled(x)
-        if self._input is not None and self._slope is not None and self._input[1].shape == now.shape:
-            before, start = self._input
-            if float((start + (sigma - before) * self._slope - now).norm()) > TOLERANCE * float(now.norm()):
-                self.holds = False
-        self._input = (sigma, now)
-
-    def answered(self, denoised: torch.Tensor) -> None:
-        """Note what the evaluation returned to the sampler."""
-        if self._input is not None:
-            sigma, x = self._input
-            answer = _sampled(denoised)
-            self._slope = (x - answer) / sigma if sigma > 0 and answer.shape == x.shape else None
+def repair_of(
+    strength: float, solver: Solver | None, sigmas: Sequence[float], scales: Callable[[float], tuple[float, float]]
+) -> Repair | None:
+    """The repair of a run, None where there is none to make or the solver would carry it too far."""
+    if not strength or solver is None or not solver.correctable:
+        return None
+    return Repair(strength, solver, [scales(sigma) for sigma in sigmas[:-1]])
 
 
-def _sampled(x: torch.Tensor) -> torch.Tensor:
-    flat = x.detach().reshape(-1)
-    return flat[:: max(len(flat) // SAMPLES, 1)][:SAMPLES].double().cpu()
+def _effect(
+    solver: Solver, scales: Sequence[tuple[float, float]], forecast: int, step: int
+) -> tuple[float, float]:
+    """How far a unit of error in a forecast's raw output moves the input of a later `step`, and the input after it."""
+    moved, errors = 0.0, {}
+    for i in range(forecast, step + 1):
+        before = moved
+        c, a = scales[i]
+        # What is wrong with the denoised latent: at the computed step nothing is.
+        errors[i] = (c * moved + (a if i == forecast else 0.0)) if i < step else 0.0
+        moved = solver.keeps[i] * moved + sum(solver.uses[i][j] * error for j, error in errors.items())
+    return before, moved

@@ -38,13 +38,15 @@ class Course:
     `times` are the noise levels as flow times `s / (1 + s)` with `s = sigma / alpha`, from 1 (noise) to 0 (data),
     one more than there are steps. `stochastic` says that the sampler adds fresh noise. `partial_cost` is
     the time of a partial step over that of a full one, None where partial steps cannot be made. `passed` steps
-    were made before this was known.
+    were made before this was known. `emphasis` is how much an error of each step's output counts with this sampler,
+    relative to Euler's method; empty where that is not known.
     """
 
     times: tuple[float, ...]
     stochastic: bool = False
     partial_cost: float | None = None
     passed: int = 0
+    emphasis: tuple[float, ...] = ()
 
     @property
     def steps(self) -> int:
@@ -84,10 +86,6 @@ class Schedule:
     def shortfall(self, course: Course) -> str | None:
         """Why the plan cannot be as fast as was asked, as a sentence; None where it can."""
         return None
-
-    def repair_for(self, steps: int) -> float:
-        """The `repair` of a run with so many steps."""
-        return self.repair
 
     def accept(self, describe: Callable[[], Network]) -> str | None:
         """Raise FRDiffError when the schedule is for another network; return a note, None when there is none."""

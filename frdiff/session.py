@@ -12,14 +12,15 @@ import torch
 
 from .clock import Clock
 from .constants import Constants
-from .facts import default_flow_time
+from .facts import default_flow_time, noise_prediction_scales
 from .families import Family
 from .features import Stream
 from .forecast import combine, relative_error
 from .memory import FREED, Memory, is_out_of_memory
 from .planner import SIGMA_TOLERANCE, Planner
 from .probing import Stages
-from .repair import FirstOrder, Repair
+from .rehearsal import Rehearsal
+from .repair import Repair, repair_of
 from .report import RunReport, StepRecord
 from .schedule import Plan, Schedule, StepKind, StepPlan
 from .stages import Stage, StageCall
@@ -37,10 +38,9 @@ class Session:
 
     `sigmas` are the run's noise levels, one more than there are steps, from high to low. `flow_time` maps
     a sigma to `s / (1 + s)`, where `s` is noise over data. `region` is 1 where the sampler is free.
-    `expects_noise` says that the sampler is known to add noise, before the run has shown it. `free_memory` gives
-    unused memory back to the device, `is_out_of_memory` tells the errors that say that there is none. `observe` is
-    called with the session at the start of each evaluation. `moves` is how far a unit of raw output moves the latent
-    at each step, for a schedule that repairs.
+    `rehearsal` and `scales` are those of RunFacts. `free_memory` gives unused memory back to the device,
+    `is_out_of_memory` tells the errors that say that there is none. `observe` is called with the session at the
+    start of each evaluation.
     """
 
     def __init__(
@@ -50,11 +50,11 @@ class Session:
         flow_time: Callable[[float], float] = default_flow_time,
         families: dict[str, Family] | None = None,
         region: torch.Tensor | None = None,
-        expects_noise: bool = False,
+        rehearsal: Rehearsal | None = None,
+        scales: Callable[[float], tuple[float, float]] = noise_prediction_scales,
         free_memory: Callable[[], None] = lambda: None,
         is_out_of_memory: Callable[[Exception], bool] = is_out_of_memory,
         observe: Callable[[Session], None] = lambda session: None,
-        moves: Sequence[float] = (),
     ) -> None:
         self._schedule = schedule
         self._flow_time = flow_time
@@ -63,11 +63,9 @@ class Session:
         self._memory = Memory(schedule, self._stages, free_memory, is_out_of_memory)
         self._features = self._memory.features
         self._constants = Constants(self._features)
-        self._planner = Planner(schedule, sigmas, flow_time, region, expects_noise, self._memory.partial_cost)
-        repair = schedule.repair_for(self._planner.steps) if moves else 0.0
-        self._repair = Repair(repair, moves)
-        self._first_order = FirstOrder() if repair else None
-        self._expects_noise = expects_noise and schedule.adapts
+        self._planner = Planner(schedule, sigmas, flow_time, region, rehearsal, self._memory.partial_cost)
+        # A masked run changes the latent between its steps.
+        self._repair = repair_of(schedule.repair, None if region is not None else self._planner.solver, sigmas, scales)
         self._compiled: set[int] = set()
         self._ordinals: dict[Hashable, int] = {}
         self._clock = Clock()
@@ -94,7 +92,7 @@ class Session:
 
         `output_bytes` are those of one evaluation's outputs, `stage_bytes` about those of all stages.
         """
-        may_keep = self._expects_noise or any(step.keeps_stages for step in self.plan)
+        may_keep = self._planner.stochastic or any(step.keeps_stages for step in self.plan)
         self.report.bytes_reserved = self._memory.wanted(output_bytes, stage_bytes if may_keep else 0)
         return self.report.bytes_reserved
 
@@ -104,8 +102,6 @@ class Session:
         self._step, self._record = self._planner.begin(sigma, x)
         if self._step.keeps_stages:
             self._features.start_keyframe()
-        if self._first_order and x is not None:
-            self._first_order.arrived(sigma, x)
         self._time = self._flow_time(sigma)
         self._ordinals.clear()
         self.report.records.append(self._record)
@@ -114,8 +110,6 @@ class Session:
     def end_evaluation(self, denoised: torch.Tensor) -> None:
         """Note what the evaluation returned to the sampler."""
         self._planner.noted(denoised)
-        if self._first_order:
-            self._first_order.answered(denoised)
 
     def call(
         self, key: Hashable, network: torch.nn.Module, run: Callable[[], Any], compiled: torch.nn.Module | None = None
@@ -135,7 +129,7 @@ class Session:
             self._compiled.add(id(network))
         entry = network if compiled is None else compiled
         name = (key, id(network), ordinal)
-        result = self._memory.attempt(lambda: self._attempt(name, network, entry, run), self._repair.clear)
+        result = self._memory.attempt(lambda: self._attempt(name, network, entry, run), self._forget_forecasts)
         with self._lock:
             self._planner.noted_call(result)
         return result
@@ -146,13 +140,13 @@ class Session:
         self.report.seconds = time.perf_counter() - self._started
         self.report.bytes_kept = self._features.peak_bytes
         self.report.stages = max(map(len, self._stages.found()), default=0)
-        self.report.stochastic = self._planner.watch.stochastic
+        self.report.stochastic = self._planner.stochastic
         for reason in (*self._stages.reasons, *self._planner.reasons(), *self._memory.reasons()):
             self.report.add_reason(reason)
         if self.report.reuse_is_slower:
             self.report.add_reason(SLOWER)
         self._features.clear()
-        self._repair.clear()
+        self._forget_forecasts()
         self._stages.clear()
         self._constants.clear()
         return self.report
@@ -204,9 +198,8 @@ class Session:
         def answered(*args: Any, **kwargs: Any) -> Any:
             if step.kind is StepKind.SKIP and stream is not None:
                 forecast = self._forecast(stream)
-                if self._repairs():
-                    self._repair.forecast(key, self._place(), self._time, forecast)
-                return forecast
+                repair = self._repairing
+                return repair.forecast(key, self._place, self._time, forecast) if repair else forecast
             with swapped(self._constants.forwards(key, network)):
                 if step.kind is StepKind.PARTIAL and stream is not None:
                     return self._partial(step, stream, network, lambda: forward(*args, **kwargs))
@@ -223,16 +216,21 @@ class Session:
         if self._planner.guard and stream.outputs:
             self._test_forecast(stream, output)
         self._features.keep_output(stream, self._time, len(self.report.records), output)
-        if not self._repairs():
-            return output
-        return self._repair.repaired(key, self._place(), stream, self._schedule.forecaster, output)
+        repair = self._repairing
+        return repair.computed(key, self._place, stream, self._schedule.forecaster) if repair else output
 
+    @property
     def _place(self) -> int:
         return self.report.records[-1].step
 
-    def _repairs(self) -> bool:
-        """Whether the sampler has made one first-order step after the other, without which a repair has no meaning."""
-        return bool(self._first_order and self._first_order.holds) and len(self.report.records) == self._place() + 1
+    @property
+    def _repairing(self) -> Repair | None:
+        """The repair, as long as the sampler does what it rehearsed: one evaluation for each step."""
+        return self._repair if len(self.report.records) == self._place + 1 else None
+
+    def _forget_forecasts(self) -> None:
+        if self._repair:
+            self._repair.clear()
 
     def _partial(self, step: StepPlan, stream: Stream, network: torch.nn.Module, compute: Callable[[], Any]) -> Any:
         with self._swapped(network, StageCall(stream.held, stream, self._features).reusing()):

@@ -15,16 +15,6 @@ NOISE_TOLERANCE = 1e-3
 MEMORY = 5
 
 
-# The host's samplers that add noise: what a plan can know before there is a run.
-ADDS_NOISE = frozenset({
-    "euler_ancestral", "euler_ancestral_cfg_pp", "dpm_2_ancestral", "dpmpp_2s_ancestral",
-    "dpmpp_2s_ancestral_cfg_pp", "dpmpp_sde", "dpmpp_sde_gpu", "dpmpp_2m_sde", "dpmpp_2m_sde_gpu",
-    "dpmpp_2m_sde_heun", "dpmpp_2m_sde_heun_gpu", "dpmpp_3m_sde", "dpmpp_3m_sde_gpu", "ddpm", "lcm",
-    "res_multistep_ancestral", "res_multistep_ancestral_cfg_pp", "er_sde", "seeds_2", "seeds_3", "sa_solver",
-    "sa_solver_pece", "exp_heun_2_x0_sde",
-})  # fmt: skip
-
-
 class SolverWatch:
     """Sees what goes into and comes out of each evaluation, and tells whether noise came in between.
 

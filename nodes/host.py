@@ -18,7 +18,7 @@ from ..frdiff.provenance import network_of
 from ..frdiff.report import RunReport
 from ..frdiff.schedule import Schedule
 from ..frdiff.session import Session
-from ..frdiff.solver import ADDS_NOISE
+from .rehearsal import rehearse
 from .reserving import reserving
 
 KEY = "frdiff"
@@ -58,12 +58,12 @@ def attach(model: Any, schedule: Schedule | None, tell: TellReport, observe: Obs
             facts.sigmas,
             facts.flow_time,
             region=facts.region,
-            expects_noise=facts.expects_noise,
+            rehearsal=facts.rehearsal,
+            scales=facts.scales,
             free_memory=model_management.soft_empty_cache,
             # Newer hosts know more of such errors than torch's own class.
             is_out_of_memory=getattr(model_management, "is_oom", is_out_of_memory),
             observe=observe,
-            moves=facts.moves,
         )
         for reason in (note, OTHER_CACHE if facts.other_cache else None):
             if reason:
@@ -94,8 +94,8 @@ def _outer_sample(make: MakeEngine, tell: Callable[[Any], None]) -> Callable[...
             sigmas.tolist(),
             flow_time_of(guider.model_patcher),
             _region(denoise_mask, noise),
-            sampler_name(sampler) in ADDS_NOISE,
-            output_scale_of(guider.model_patcher),
+            rehearse(sampler, sigmas, guider.model_patcher),
+            scales_of(guider.model_patcher),
             OTHER_CACHES in options,
         )
         session = make(facts)
@@ -115,11 +115,6 @@ def _region(mask: torch.Tensor | None, noise: torch.Tensor) -> torch.Tensor | No
     return mask if mask is None or mask.shape == noise.shape else prepare_mask(mask, noise.shape, noise.device)
 
 
-def sampler_name(sampler: Any) -> str:
-    """The host's name of a sampler object, as far as its function tells."""
-    return getattr(getattr(sampler, "sampler_function", None), "__name__", "").removeprefix("sample_")
-
-
 def flow_time_of(model: Any) -> Callable[[float], float]:
     """How a MODEL's sigma becomes flow time, `noise / (noise + data)`, from the way it adds noise."""
     scaling = model.get_model_object("model_sampling").noise_scaling
@@ -132,14 +127,15 @@ def flow_time_of(model: Any) -> Callable[[float], float]:
     return flow_time
 
 
-def output_scale_of(model: Any) -> Callable[[float], float]:
-    """How much a unit of a MODEL's raw output counts in the denoised latent, from the way it reads outputs."""
+def scales_of(model: Any) -> Callable[[float], tuple[float, float]]:
+    """How much a unit of a MODEL's input and of its raw output count in the denoised latent."""
     calculate = model.get_model_object("model_sampling").calculate_denoised
 
-    def output_scale(sigma: float) -> float:
-        return float(calculate(torch.tensor([sigma], dtype=torch.float64), _ONE, _NONE))
+    def scales(sigma: float) -> tuple[float, float]:
+        level = torch.tensor([sigma], dtype=torch.float64)
+        return float(calculate(level, _NONE, _ONE)), float(calculate(level, _ONE, _NONE))
 
-    return output_scale
+    return scales
 
 
 _ONE, _NONE = torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)

@@ -9,6 +9,7 @@ from typing import Any
 
 import comfy.model_sampling
 import comfy.samplers
+import torch
 
 from nodes import NODE_CLASS_MAPPINGS  # pyright: ignore[reportAttributeAccessIssue]  (ComfyUI's nodes.py)
 
@@ -17,10 +18,10 @@ from ..frdiff.cells import Cell, planned_cells
 from ..frdiff.errors import FRDiffError
 from ..frdiff.schedule import Course, Schedule, StepKind, counted_speedup
 from ..frdiff.schedule_file import read_schedule
-from ..frdiff.solver import ADDS_NOISE
 from ..frdiff.stages import COST_WITHIN_BLOCKS
 from .files import FILE_WIDGETS, file_of
 from .host import chosen, flow_time_of
+from .rehearsal import rehearse
 
 # Nodes that make a schedule from their widgets alone.
 SCHEDULE_NODES = ("FRDiffSchedule",)
@@ -87,10 +88,16 @@ def plan(settings: Settings) -> dict[str, Any]:
 def _plan(settings: Settings, _: Any) -> dict[str, Any]:
     schedule = _schedule(settings)
     model = StandardModel()
-    sigmas = run_sigmas(model, settings)
+    levels = run_sigmas(model, settings)
+    sigmas = levels.tolist()
     flow_time = flow_time_of(model)
+    rehearsal = rehearse(comfy.samplers.sampler_object(settings.sampler_name), levels, model)
+    solver = rehearsal.solver(sigmas) if rehearsal else None
     course = Course(
-        tuple(flow_time(sigma) for sigma in sigmas), settings.sampler_name in ADDS_NOISE, COST_WITHIN_BLOCKS
+        tuple(flow_time(sigma) for sigma in sigmas),
+        bool(rehearsal and rehearsal.adds_noise),
+        COST_WITHIN_BLOCKS,
+        emphasis=solver.emphasis(sigmas) if solver else (),
     )
     steps = (schedule or Schedule("off")).plan(course)
     cells = planned_cells(sigmas, steps)
@@ -107,13 +114,13 @@ def cells_data(cells: list[Cell]) -> list[dict[str, Any]]:
     return [dict(vars(cell)) for cell in cells]
 
 
-def run_sigmas(model: Any, settings: Settings) -> list[float]:
+def run_sigmas(model: Any, settings: Settings) -> torch.Tensor:
     """The noise levels that the host's KSampler gives a run, one more than there are steps."""
     sampler = comfy.samplers.KSampler(
         model, settings.steps, "cpu", settings.sampler_name, settings.scheduler, settings.denoise
     )
-    sigmas = sampler.sigmas.tolist()[: settings.end_at_step + 1][settings.start_at_step :]
-    return sigmas if len(sigmas) > 1 else []
+    sigmas = sampler.sigmas[: settings.end_at_step + 1][settings.start_at_step :]
+    return sigmas if len(sigmas) > 1 else sigmas[:0]
 
 
 def _schedule(settings: Settings) -> Schedule | None:

@@ -56,7 +56,7 @@ class Effort:
     peaks: int = 1
     seconds: float = 0.0
     held_out: int = 0
-    repairs: tuple[float, ...] = (0.0, 0.5)
+    repairs: tuple[float, ...] = (0.5, 0.75)
 
 
 EFFORTS: dict[str, Effort] = {
@@ -64,7 +64,7 @@ EFFORTS: dict[str, Effort] = {
     "normal": Effort(3, (0.1, 0.4, 0.75), (1.5, 2.0, 3.0), held_out=3),
     "thorough": Effort(
         6, (0.1, 0.3, 0.5, 0.7, 0.85), (1.5, 2.0, 3.0, 4.0), peaks=2, seconds=300.0, held_out=6,
-        repairs=(0.0, 0.5, 0.75),
+        repairs=(0.0, 0.5, 0.75, 1.0),
     ),
 }  # fmt: skip
 # From fewer runs the search finds what suits those runs: its schedules lose on others (docs/findings_auto_fr.md).

@@ -248,7 +248,7 @@ class Rollout:
         repair: float = 0.0,
     ) -> None:
         schedule = FixedSchedule("roll-out", KRIGING, inner=True, repair=repair, fixed=plan)
-        self._session = Session(schedule, facts.sigmas, facts.flow_time, families, moves=facts.moves)
+        self._session = Session(schedule, facts.sigmas, facts.flow_time, families, facts.region, facts.rehearsal, facts.scales)
         self._recorded = recorded.evaluations if recorded else []
         self._shared = shared_steps(plan)
         self._replays = True
