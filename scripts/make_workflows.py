@@ -85,6 +85,8 @@ INCLOSE = """async ([blueprint, ids, name]) => {
     const source = inner.outputs.find((one) => one.name === slot)
     subgraph.addOutput(output, String(source.type)).connect(source, inner)
   }
+  // The frontend offers what it finds inside as well: the same seed, twice more.
+  node.properties.proxyWidgets = (node.properties.proxyWidgets ?? []).filter(([id]) => id === "-1")
   app.graph.extra.BlueprintDescription = blueprint.description
   await new Promise((done) => setTimeout(done, 500))
   node.pos = [100, 100]
