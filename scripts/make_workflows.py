@@ -3,8 +3,8 @@
     python scripts/make_workflows.py               all workflows with their pictures, and all blueprints
     python scripts/make_workflows.py --comfyui P   with an existing ComfyUI
 
-The graphs are data in workflow_graphs.py, calibration_graphs.py and blueprints.py. The frontend makes the nodes, connects them and writes the file;
-the thumbnail is a picture of the canvas.
+The graphs are data in workflow_graphs.py, calibration_graphs.py and blueprints.py. The frontend makes the nodes,
+connects them and writes the file; the thumbnail is a picture of the canvas.
 """
 
 from __future__ import annotations
