@@ -24,18 +24,26 @@ DEMO = ROOT / "scripts" / "demo_pack" / "workflows" / "FRDiff demo.json"
 SAMPLER = 5
 DONE = f"""() => app.graph.getNodeById({SAMPLER}).widgets.find((w) => w.name === 'frdiff_steps').element
   .shadowRoot.querySelector('.summary').textContent.includes('faster')"""
-ADD_LOADER = """(sampler) => {
-  const node = LiteGraph.createNode('FRDiffScheduleLoader')
+# Makes a calibration node in front of the sampler, with the sampler's own sources.
+ADD = """([sampler, type, values]) => {
+  const node = LiteGraph.createNode(type), target = app.graph.getNodeById(sampler)
   node.pos = [-400, 60]
   app.graph.add(node)
-  node.widgets[0].value = 'shipped: demo_unet_50'
+  for (const [name, value] of Object.entries(values)) node.widgets.find((w) => w.name === name).value = value
   node.setSize([340, node.size[1]])
-  const target = app.graph.getNodeById(sampler)
+  for (const [to, input] of node.inputs.entries()) {
+    const link = target.inputs.find((one) => one.name === input.name && one.link != null && !one.widget)?.link
+    const { origin_id: id, origin_slot: slot } = (link != null && app.graph.links.get(link)) || {}
+    if (id != null) app.graph.getNodeById(id).connect(slot, node, to)
+  }
   node.connect(0, target, target.inputs.findIndex((input) => input.name === 'schedule'))
   return node.id
 }"""
-PLOTTED = """(id) => app.graph.getNodeById(id).widgets.find((w) => w.name === 'frdiff_front').element.shadowRoot
-  .querySelector('.summary').textContent.includes('demo_unet_50')"""
+PLOTTED = """([id, name]) => app.graph.getNodeById(id).widgets.find((w) => w.name === 'frdiff_front').element.shadowRoot
+  .querySelector('.summary').textContent.includes(name)"""
+CALIBRATE = {
+    "steps": 20, "cfg": 3.0, "sampler_name": "euler", "scheduler": "normal", "effort": "normal", "name": "my model"
+}  # fmt: skip
 PLACE = """(id) => {
   const node = app.graph.getNodeById(id), box = app.canvas.canvas.getBoundingClientRect()
   const { scale, offset } = app.canvas.ds
@@ -52,8 +60,12 @@ def make(host: Host) -> None:
     with comfyui(replace(host, base=base), True) as client, browser() as started:
         with frontend(started, client) as page:
             node_picture(page, HELP / "FRDiffKSampler.png")
-        with frontend(started, client) as page:
-            front_picture(page, HELP / "FRDiffScheduleLoader.png")
+        for node, values, name in (
+            ("FRDiffScheduleLoader", {"file": "shipped: demo_unet_50"}, "demo_unet_50"),
+            ("FRDiffAutoFR", CALIBRATE, CALIBRATE["name"]),
+        ):
+            with frontend(started, client, size=(1500, 1200)) as page:
+                front_picture(page, HELP / f"{node}.png", node, values, name)
         plot_picture(client, "report", "plot", HELP / "FRDiffReport.png", {"steps": 30})
         plot_picture(client, "sweep", "plot", HELP / "FRDiffSweep.png", {"steps": 30})
 
@@ -69,14 +81,17 @@ def node_picture(page: Frontend, path: Path) -> None:
     page.screenshot(path, clip=page.run(PLACE, SAMPLER))
 
 
-def front_picture(page: Frontend, path: Path) -> None:
-    """The loader node with the plot of a shipped file."""
+def front_picture(page: Frontend, path: Path, node: str, values: dict[str, Any], name: str) -> None:
+    """A calibration node with the plot of its file; what has no file yet is calibrated."""
     page.load(json.loads(DEMO.read_text()))
-    node = page.run(ADD_LOADER, SAMPLER)
-    page.look_at(1.25, (500, 80))
-    page.wait(PLOTTED, node)
+    made = page.run(ADD, [SAMPLER, node, values])
+    page.look_at(1.0, (600, 160))
+    if "effort" in values:
+        page.run("() => app.queuePrompt(0)")
+        page.wait(DONE, seconds=300)
+    page.wait(PLOTTED, [made, name])
     page.page.wait_for_timeout(1500)
-    page.screenshot(path, clip=page.run(PLACE, node))
+    page.screenshot(path, clip=page.run(PLACE, made))
 
 
 def plot_picture(client: Client, node: str, output: str, path: Path, widgets: dict[str, Any]) -> None:

@@ -3,8 +3,8 @@
     python scripts/make_workflows.py               all workflows with their pictures, and all blueprints
     python scripts/make_workflows.py --comfyui P   with an existing ComfyUI
 
-The graphs are data in workflow_graphs.py, calibration_graphs.py and blueprints.py. The frontend makes the nodes, connects them and writes the file;
-the thumbnail is a picture of the canvas.
+The graphs are data in workflow_graphs.py, calibration_graphs.py and blueprints.py. The frontend makes the nodes,
+connects them and writes the file; the thumbnail is a picture of the canvas.
 """
 
 from __future__ import annotations
@@ -85,6 +85,8 @@ INCLOSE = """async ([blueprint, ids, name]) => {
     const source = inner.outputs.find((one) => one.name === slot)
     subgraph.addOutput(output, String(source.type)).connect(source, inner)
   }
+  // The frontend offers what it finds inside as well: the same seed, twice more.
+  node.properties.proxyWidgets = (node.properties.proxyWidgets ?? []).filter(([id]) => id === "-1")
   app.graph.extra.BlueprintDescription = blueprint.description
   await new Promise((done) => setTimeout(done, 500))
   node.pos = [100, 100]

@@ -121,3 +121,10 @@ def test_the_package_has_what_runs_and_nothing_else():
     packed = {name for name in tracked if f"/{name}" not in patterns and not name.endswith("_cache")}
     assert packed >= {"__init__.py", "frdiff", "locales", "nodes", "schedules", "subgraphs", "web", "workflows"}
     assert not packed & {"docs", "scripts", "tests"}
+
+
+def test_the_icon_and_the_banner_are_what_the_script_draws(scripts):
+    import make_icon
+
+    for path, text in make_icon.files().items():
+        assert path.read_text(encoding="ascii") == text
