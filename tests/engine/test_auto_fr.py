@@ -9,11 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from frdiff.auto_fr.calibrate import EFFORTS, Calibration, Effort, plain_run, verdicts
+from frdiff.auto_fr.calibrate import Calibration
+from frdiff.auto_fr.effort import EFFORTS, Effort
 from frdiff.auto_fr.gates import GateSettings, learn
-from frdiff.auto_fr.profile import FixedSchedule, final_error, record, roll_out
+from frdiff.auto_fr.jobs import in_turn
+from frdiff.auto_fr.profile import record
 from frdiff.auto_fr.refine import climb, keyframes_of, neighbours, plan_between
-from frdiff.auto_fr.search import ForecastCost, front, geometry, total_cost
+from frdiff.auto_fr.rollout import FixedSchedule, final_error, plain_run, roll_out
+from frdiff.auto_fr.search import ForecastCost, front, geometry
+from frdiff.auto_fr.verdicts import verdicts
 from frdiff.errors import FRDiffError
 from frdiff.facts import RunFacts
 from frdiff.families import Family
@@ -101,7 +105,7 @@ EVERY_OTHER = skipping(range(0, STEPS, 2))
 
 
 def calibration(sampler, effort, **more):
-    return Calibration(sampler, effort, MADE, "toy", 1, FAMILIES, **more)
+    return Calibration(in_turn(sampler, FAMILIES), effort, MADE, "toy", 1, **more)
 
 
 def test_a_full_run_is_replayed_bit_for_bit_without_the_network(sampler):
@@ -139,12 +143,11 @@ def test_the_cost_is_the_length_of_the_sum_of_the_errors(sampler):
 def test_what_the_search_expects_ranks_real_runs(sampler):
     trajectory, _ = record(sampler, 3)
     known = calibration(sampler, EFFORTS["thorough"])
-    known._runs, known._geometries = [trajectory], [geometry(trajectory)]
+    known._runs.add(trajectory)
     known._measure_gains()
-    cost = known._cost()
     random_ = random.Random(1)
     masks = [(0, *sorted(random_.sample(range(1, STEPS), 8))) for _ in range(40)]
-    expected = [total_cost(cost, mask, STEPS) for mask in masks]
+    expected = [known._runs.total(mask) for mask in masks]
     real = [final_error(roll_out(sampler, skipping(mask), trajectory), trajectory.final) for mask in masks]
     ranks = [np.argsort(np.argsort(values)) for values in (expected, real)]
     assert np.corrcoef(ranks[0], ranks[1])[0, 1] > 0.6
@@ -155,9 +158,9 @@ def test_the_gain_measured_at_few_places_is_near_that_of_every_step(sampler):
     gains = []
     for places in (EFFORTS["normal"].places, tuple(i / STEPS for i in range(1, STEPS - 1))):
         known = calibration(sampler, Effort(1, places, ()))
-        known._runs, known._geometries = [trajectory], [geometry(trajectory)]
+        known._runs.add(trajectory)
         known._measure_gains()
-        gains.append(np.log(known.gains))
+        gains.append(np.log(known._runs.gains))
     assert np.abs(gains[0] - gains[1]).mean() < math.log(2)
 
 
@@ -196,28 +199,46 @@ class Stopped(BaseException):
     pass
 
 
-@pytest.mark.parametrize("after", range(12))
-def test_stopped_at_any_moment_it_leaves_what_is_known(sampler, after):
+def stopped_after(sampler, moments):
+    """The files that were kept, the calibration, and its progress when it is stopped at a moment."""
     kept, calls = [], []
 
     def progress(part, text):
         assert 0 <= part <= 1 and text
-        calls.append(part)
-        if len(calls) > after:
+        if len(calls) == moments:
             raise Stopped
+        calls.append(part)
 
     known = calibration(sampler, Effort(1, (0.4,), (2.0, 3.0), held_out=1), progress=progress)
     try:
         known.run(kept.append)
     except Stopped:
-        assert calls == sorted(calls)
+        return kept, known, calls
+    return kept, None, calls
+
+
+def test_stopped_at_any_moment_it_leaves_what_is_known(sampler):
+    moments, sizes = 0, []
+    while True:
+        kept, stopped, calls = stopped_after(sampler, moments)
+        assert calls == sorted(calls) and len(calls) == moments
+        if stopped is None:
+            break
         for file in kept:
             assert from_bytes(to_bytes(file), "kept") == file and "stopped early" in file.notes[0]
         if not kept:
             with pytest.raises(FRDiffError, match="before anything was known"):
-                known.file()
-    else:
-        assert not kept[-1].notes and kept[-1].held_out == 1
+                stopped.file()
+        sizes.append(len(kept))
+        moments += 1
+    assert not kept[-1].notes and kept[-1].held_out == 1
+    assert moments > 12 and sizes == sorted(sizes) and sizes[0] == 0 and sizes[-1] >= 4
+
+
+def test_what_was_not_compared_yet_is_left_to_the_prior(sampler):
+    first, *_, last = stopped_after(sampler, 10)[0]
+    assert {point.source for point in first.points} == {"prior"} and "Judged on" not in "".join(first.notes)
+    assert "calibrated" in {point.source for point in last.points} and "Judged on" in last.notes[1]
 
 
 def test_a_sampler_that_adds_noise_gets_partial_steps_with_their_measured_cost():
@@ -240,21 +261,27 @@ def test_the_prior_is_kept_where_it_was_better_and_next_to_it():
     unknown = point(None, None)
     points = verdicts([unknown, point(1.0, 2.0), unknown, point(2.0, 1.0), unknown])
     assert [p.source for p in points] == ["prior", "calibrated", "prior", "prior", "prior"]
-    assert [p.source for p in verdicts([unknown, unknown])] == ["calibrated", "calibrated"]
+    assert [p.source for p in verdicts([unknown, unknown])] == ["prior", "prior"]
 
 
 def test_climbing_only_accepts_better_plans_and_records_them(sampler):
     trajectory, _ = record(sampler, 3)
 
-    def objective(plan):
-        return math.log(final_error(roll_out(sampler, plan, trajectory), trajectory.final))
+    def logs_of(plans):
+        for plan in plans:
+            made.append(plan)
+            yield np.log([final_error(roll_out(sampler, plan, trajectory), trajectory.final)])
 
-    start = skipping([0, 1, 2, 3, 8, 12, 16, 20])
+    made, start = [], skipping([0, 1, 2, 3, 8, 12, 16, 20])
     late_first = lambda keyframes: -sum(keyframes)  # noqa: E731
-    plan, error, moves = climb(start, objective(start), objective, late_first, time.monotonic() + 20)
-    assert moves and error < objective(start) and error == objective(plan)
+    (first,) = logs_of([start])
+    plan, logs, moves = climb(start, first, logs_of, late_first, time.monotonic() + 20)
+    assert moves and logs < first and [logs] == list(logs_of([plan]))
     reached = [move.error for move in moves]
     assert reached == sorted(reached, reverse=True) and moves[-1].keyframes == keyframes_of(plan)
+    made.clear()
+    climb(start, first, logs_of, late_first, time.monotonic() + 20, most=5)
+    assert len(made) == 5
 
 
 def test_neighbours_keep_the_number_and_the_first():
