@@ -61,6 +61,8 @@ class CalibratedSchedule(Schedule):
 
     def repair_for(self, steps: int) -> float:
         """With fewer steps than were calibrated the strongest repair goes too far (docs/findings_auto_fr.md)."""
+        if self.point.source != CALIBRATED:
+            return self._prior.repair_for(steps)
         return self.repair if steps >= self._file.steps else min(self.repair, FEWER_STEPS_REPAIR)
 
     def accept(self, describe: Callable[[], Network]) -> str | None:
@@ -89,7 +91,7 @@ class CalibratedSchedule(Schedule):
                 "it gets the uncalibrated schedule."
             )
         if self.point.source != CALIBRATED:
-            return f"At {self.speedup:g}x the uncalibrated schedule was better when {file.name} was calibrated."
+            return f"At {self.speedup:g}x the calibration {file.name} knows nothing better than the uncalibrated schedule."
         if course.steps < 1 or same_times(file.times, course.times):
             return None
         return (
