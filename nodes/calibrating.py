@@ -42,7 +42,7 @@ class Request:
         """The host's KSampler, with the prompts in turn, without its preview: the progress is the calibration's."""
         model = attach_engine(self.model, make, _nothing)
         prompts = [p for p in (self.positive, self.positive_2, self.positive_3, self.positive_4) if p is not None]
-        samples = comfy.sample.fix_empty_latent_channels(model, self.latent_image["samples"])
+        samples = self._latent()
         noise = comfy.sample.prepare_noise(samples, seed & SEED_MAX, self.latent_image.get("batch_index"))
         return comfy.sample.sample(
             model, noise, steps or self.steps, self.cfg, self.sampler_name, self.scheduler,
@@ -54,11 +54,15 @@ class Request:
     def provenance(self) -> Provenance:
         """Where the calibration comes from, before its network has been seen."""
         prediction = getattr(getattr(self.model.model, "model_type", None), "name", "unknown")
-        size = "x".join(str(length) for length in self.latent_image["samples"].shape[1:])
+        size = "x".join(str(length) for length in self._latent().shape[1:])
         today = datetime.date.today().isoformat()
         return Provenance(
             Network("", "", ""), prediction, self.sampler_name, self.scheduler, self.cfg, size, 0, VERSION, today
         )
+
+    def _latent(self) -> torch.Tensor:
+        """An empty latent gets the channels of the model."""
+        return comfy.sample.fix_empty_latent_channels(self.model, self.latent_image["samples"])
 
 
 def describe(file: ScheduleFile) -> str:
