@@ -49,9 +49,9 @@ def parse(command_line: list[str]) -> argparse.Namespace:
     parser.add_argument("workflow", type=Path, help="a workflow in API format with a node FRDiff Auto-FR")
     parser.add_argument("--node", metavar="ID", help="which node, where there are several")
     parser.add_argument("--output", type=Path, metavar="FILE", help="where to write; an existing file is replaced")
-    parser.add_argument("--held-out", type=int, metavar="N", help="runs to judge by, instead of the effort's own number")
+    parser.add_argument("--held-out", type=int, metavar="N", help="runs to judge by, instead of the effort's")
     parser.add_argument(
-        "--tries", type=int, default=TRIES, metavar="N", help=f"changed schedules tried per speed-up ({TRIES}; thorough)"
+        "--tries", type=int, default=TRIES, metavar="N", help=f"thorough: changes tried per speed-up ({TRIES})"
     )
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="where to compute")
     parser.add_argument("--ray", metavar="ADDRESS", help="a Ray cluster's address, or local to start one here")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -44,8 +45,10 @@ def node_of(prompt: Prompt, class_type: str, chosen: str | None = None) -> str:
 def inputs_of(host: Any, prompt: Prompt, node: str) -> dict[str, Any]:
     """Execute what a node depends on, with ComfyUI's own executor, and return the node's inputs by name."""
     import execution
-    import server
 
+    # The type checker takes scripts/server.py for ComfyUI's, and ComfyUI's own hints are too narrow.
+    started: Any = sys.modules["server"].PromptServer.instance
+    executor_class: Any = execution.PromptExecutor
     cls = host.NODE_CLASS_MAPPINGS[prompt[node]["class_type"]]
     captured: list[dict[str, Any]] = []
     host.NODE_CLASS_MAPPINGS[CAPTURE] = _capturing(cls, captured)
@@ -54,9 +57,7 @@ def inputs_of(host: Any, prompt: Prompt, node: str) -> dict[str, Any]:
     valid, error, _, wrong = asyncio.run(execution.validate_prompt("frdiff", needed, [node]))
     if not valid:
         raise SetupError(f"ComfyUI refuses the workflow: {_complaints(error, wrong, prompt)}.")
-    executor = execution.PromptExecutor(
-        server.PromptServer.instance, cache_type=execution.CacheType.CLASSIC, cache_args={"lru": 0, "ram": 0.0}
-    )
+    executor = executor_class(started, cache_type=execution.CacheType.CLASSIC, cache_args={"lru": 0, "ram": 0.0})
     executor.execute(needed, "frdiff", {}, [node])
     if not captured:
         failed = next((data for event, data in executor.status_messages if event == "execution_error"), {})
@@ -101,7 +102,7 @@ def _upstream(prompt: Prompt, node: str) -> Iterator[str]:
         waiting += [str(source) for source, _ in links]
 
 
-def _complaints(error: dict[str, Any], wrong: dict[str, Any], prompt: Prompt) -> str:
+def _complaints(error: Any, wrong: dict[str, Any], prompt: Prompt) -> str:
     found = [
         f"{prompt[node]['class_type']}: {reason['message']} ({reason['details']})"
         for node, each in wrong.items()

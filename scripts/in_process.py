@@ -51,9 +51,10 @@ def load_comfyui(device: str = "auto", user_nodes: bool = False) -> ModuleType:
 def _load_user_nodes(nodes: Any) -> None:
     """What ComfyUI's main.py loads; before the pack, of which the user may have another copy."""
     import folder_paths
-    import server
     import utils.extra_config
 
+    # Not with an import statement: the type checker would take it for scripts/server.py.
+    server: Any = importlib.import_module("server")
     paths = Path(folder_paths.base_path) / "extra_model_paths.yaml"
     if paths.is_file():
         utils.extra_config.load_extra_path_config(str(paths))

@@ -1,7 +1,7 @@
 """The jobs of a calibration on the workers of a Ray cluster, each with a ComfyUI and the workflow's model of its own.
 
 Results come back in the order of the jobs, so that nothing depends on who was first. A worker that ends early loses
-nothing: Ray starts it again, and its job is done anew.
+nothing: another is started in its place, and its job is done anew.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from calibrate_requests import order_of, request_of
 from host import ROOT, SetupError
 
 MISSING = (
@@ -29,13 +28,12 @@ NO_ROOM = (
 )
 # A job that ends its worker so often would end any.
 MOST_ATTEMPTS = 3
-RESTARTS = 3
 
 
 def check_installed() -> None:
     """Raise SetupError with the command that installs Ray where it is missing."""
     try:
-        import ray  # noqa: F401
+        import ray  # noqa: F401  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise SetupError(MISSING.format(python=sys.executable)) from error
 
@@ -43,7 +41,7 @@ def check_installed() -> None:
 @contextmanager
 def cluster(arguments: Any, prompt: Any, node: str, say: Callable[[str], None]) -> Iterator[Workers]:
     """Workers on the cluster at `arguments.ray`, or on one that is started here and ended at the end."""
-    import ray
+    import ray  # pyright: ignore[reportMissingImports]
     import torch
 
     # Nothing is reported to anyone.
@@ -58,12 +56,12 @@ def cluster(arguments: Any, prompt: Any, node: str, say: Callable[[str], None]) 
         threads = torch.get_num_threads()
         count, needs = _places(ray.cluster_resources(), arguments.workers, arguments.device, threads)
         ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-        actor = ray.remote(Worker).options(max_restarts=RESTARTS, scheduling_strategy="SPREAD", **needs)
+        actor = ray.remote(Worker).options(scheduling_strategy="SPREAD", **needs)
         # Not sys.path, which ComfyUI has changed here and will change there.
         paths = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
         settings = (str(ROOT / "scripts"), paths, prompt, node, arguments.device, threads)
         say(f"Starting {count} Ray workers ...")
-        yield Workers(ray, [actor.remote(*settings) for _ in range(count)], say)
+        yield Workers(ray, lambda: actor.remote(*settings), count, say)
     finally:
         ray.shutdown()
 
@@ -88,11 +86,12 @@ class Worker:
         sys.path.insert(0, scripts)
         try:
             import torch
-            from calibrate_requests import request_of
+            from calibrate_requests import order_of, request_of
             from in_process import load_comfyui
 
             torch.set_num_threads(threads)
             self._request = request_of(load_comfyui(device, user_nodes=True), prompt, node)
+            self._order = order_of(self._request)
         except Exception as error:
             # Raised here it would reach the user as a dead worker.
             self._failure = error
@@ -101,9 +100,7 @@ class Worker:
         """Where it runs, and what the request says of the calibration; raises what went wrong at the start."""
         if self._failure is not None:
             raise self._failure
-        from calibrate_requests import order_of
-
-        return f"process {os.getpid()} on {socket.gethostname()}", order_of(self._request)
+        return f"process {os.getpid()} on {socket.gethostname()}", self._order
 
     def do(self, job: Any, truth: Any) -> Any:
         """The result of a job; the recorded run that it needs comes by itself."""
@@ -114,17 +111,18 @@ class Worker:
 
 
 class Workers:
-    """Hands out jobs; `order` is what the calibration has to know of the request."""
+    """Hands out jobs to so many workers; `order` is what the calibration has to know of the request."""
 
-    def __init__(self, ray: Any, actors: Sequence[Any], say: Callable[[str], None]) -> None:
+    def __init__(self, ray: Any, make: Callable[[], Any], count: int, say: Callable[[str], None]) -> None:
         self._ray = ray
+        self._make = make
         self._say = say
         self._idle: list[Any] = []
         # What each worker is doing: None is starting, otherwise which jobs and the number of one.
         self._doing: dict[Any, tuple[Any, tuple[object, int] | None]] = {}
         self._truths: dict[int, tuple[Any, Any]] = {}
-        for actor in actors:
-            self._start(actor)
+        for _ in range(count):
+            self._start()
         self.order: dict[str, Any] = {}
         while not self.order:
             self._wait(object(), {}, deque(), Counter())
@@ -140,7 +138,8 @@ class Workers:
                 self._wait(batch, results, waiting, attempts)
             yield results.pop(number)
 
-    def _start(self, actor: Any) -> None:
+    def _start(self) -> None:
+        actor = self._make()
         self._doing[actor.ready.remote()] = (actor, None)
 
     def _hand_out(self, job: Any, task: tuple[object, int]) -> None:
@@ -166,7 +165,7 @@ class Workers:
         except self._ray.exceptions.RayTaskError as error:
             raise error.cause from error
         except self._ray.exceptions.RayActorError as error:
-            self._lost(actor, starting=task is None, error=error)
+            self._replace(starting=task is None, error=error)
             if mine and task is not None:
                 waiting.appendleft(task[1])
                 attempts[task[1]] += 1
@@ -180,10 +179,10 @@ class Workers:
         elif mine:
             results[task[1]] = result
 
-    def _lost(self, actor: Any, starting: bool, error: Exception) -> None:
-        """Wait for a worker until Ray has started it again, unless it ended then as well."""
+    def _replace(self, starting: bool, error: Exception) -> None:
+        """Start another worker for one that ended, unless it ended while it started, as another would."""
         if not starting:
             self._say("A Ray worker ended early; its run is made again.")
-            self._start(actor)
+            self._start()
         elif not self._doing and not self._idle:
             raise SetupError(f"No Ray worker is left: {error}") from error

@@ -194,7 +194,8 @@ class Calibration:
             part = 0.7 + 0.1 * number / len(self._attempts)
 
             def logs(plans: list[Plan], best: Attempt = best, part: float = part) -> Iterator[np.ndarray]:
-                return self._logs([(plan, best.repair) for plan in plans], self._runs.recorded, "Climbing", (part, part))
+                tries = [(plan, best.repair) for plan in plans]
+                return self._logs(tries, self._runs.recorded, "Climbing", (part, part))
 
             seconds = self._effort.seconds / len(self._attempts) if self._effort.seconds else math.inf
             plan, reached, moves = climb(

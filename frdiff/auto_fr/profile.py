@@ -227,7 +227,9 @@ def compact(tensor: torch.Tensor) -> torch.Tensor:
 
 def each_tensor(change: Callable[[torch.Tensor], torch.Tensor], value: Any) -> Any:
     """A value with each of its tensors changed, in whatever containers."""
-    return change(value) if isinstance(value, torch.Tensor) else type(value)(each_tensor(change, part) for part in value)
+    if isinstance(value, torch.Tensor):
+        return change(value)
+    return type(value)(each_tensor(change, part) for part in value)
 
 
 def _again(value: Any) -> Any:

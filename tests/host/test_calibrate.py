@@ -156,16 +156,20 @@ class Died(Exception):
 
 
 class FakeRay:
-    """Ray as far as `Workers` sees it; `ends(job)` says how often a job ends its worker; calls are done in any order."""
+    """Ray as far as `Workers` sees it: does calls in any order; `ends(job)` says how often a job ends its worker."""
 
     class exceptions:
         RayTaskError, RayActorError = Task, Died
 
     def __init__(self, ends=lambda job: 0):
-        self.ends, self.done, self.put_count = ends, [], 0
+        self.ends, self.done, self.put_count, self.made = ends, [], 0, 0
         self.ready = self.do = self
         self.calls = {}
         self.random = random.Random(1)
+
+    def worker(self):
+        self.made += 1
+        return self
 
     def remote(self, *arguments):
         reference = object()
@@ -193,7 +197,7 @@ class FakeRay:
 
 
 def workers(ray, said=None):
-    return ray_workers.Workers(ray, [ray, ray, ray], (said if said is not None else []).append)
+    return ray_workers.Workers(ray, ray.worker, 3, (said if said is not None else []).append)
 
 
 def test_results_come_in_order_whoever_is_first():
@@ -207,7 +211,7 @@ def test_a_job_that_ended_its_worker_is_done_again_but_not_for_ever():
     said = []
     ray = FakeRay(ends=lambda job: 2 if job.number == 3 else 0)
     assert [number for number, _ in workers(ray, said).do([Job(n) for n in range(5)])] == list(range(5))
-    assert ray.done.count(3) == 3 and sum("ended early" in text for text in said) == 2
+    assert ray.done.count(3) == 3 and ray.made == 3 + 2 and sum("ended early" in text for text in said) == 2
     with pytest.raises(host_script.SetupError, match="ended its Ray worker 3 times"):
         list(workers(FakeRay(ends=lambda job: 99)).do([Job(1)]))
 
