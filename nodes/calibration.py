@@ -14,7 +14,8 @@ from ..frdiff.auto_fr.calibrate import Calibration
 from ..frdiff.auto_fr.effort import EFFORTS
 from ..frdiff.auto_fr.jobs import in_turn
 from ..frdiff.calibrated import calibrated
-from ..frdiff.schedule_file import ScheduleFile, read_schedule, write_schedule
+from ..frdiff.schedule_file import ScheduleFile
+from ..frdiff.schedule_store import read_schedule, write_schedule
 from .calibrating import SEED_MAX, Request, describe, front_lines
 from .inputs import CATEGORY, ScheduleType
 from .live import node_id, prompt_server

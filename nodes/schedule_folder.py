@@ -8,7 +8,7 @@ from pathlib import Path
 import folder_paths
 
 from ..frdiff.errors import FRDiffError
-from ..frdiff.schedule_file import SUFFIX, schedule_path
+from ..frdiff.schedule_store import SUFFIX, schedule_path
 
 FOLDER = "frdiff"
 SHIPPED = Path(__file__).resolve().parent.parent / "schedules"

@@ -92,7 +92,7 @@ def _calibrate(host: Any, arguments: argparse.Namespace, order: dict[str, Any], 
     import torch
     from tqdm import tqdm
 
-    names = ("frdiff.auto_fr.calibrate", "frdiff.auto_fr.effort", "frdiff.schedule_file", "nodes.calibrating")
+    names = ("frdiff.auto_fr.calibrate", "frdiff.auto_fr.effort", "frdiff.schedule_store", "nodes.calibrating")
     calibrate, effort, files, calibrating = (in_process.engine_module(host, name) for name in names)
     path = arguments.output or in_process.engine_module(host, "nodes.schedule_folder").free_path(order["name"])
     chosen = effort.EFFORTS[order["effort"]]

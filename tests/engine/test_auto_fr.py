@@ -26,7 +26,8 @@ from frdiff.forecast import KRIGING, REUSE
 from frdiff.provenance import Network, Provenance
 from frdiff.repair import FirstOrder, Repair
 from frdiff.schedule import StepKind
-from frdiff.schedule_file import Point, from_bytes, to_bytes
+from frdiff.schedule_file import Point
+from frdiff.schedule_format import from_bytes, to_bytes
 from frdiff.session import Session
 
 pytestmark = pytest.mark.quick

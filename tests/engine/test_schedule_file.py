@@ -14,18 +14,9 @@ from frdiff.forecast import KRIGING
 from frdiff.prior import PriorSchedule
 from frdiff.provenance import Network, Provenance
 from frdiff.schedule import Course, StepKind
-from frdiff.schedule_file import (
-    KEY,
-    LARGEST_FILE,
-    PRIOR,
-    Point,
-    ScheduleFile,
-    from_bytes,
-    read_schedule,
-    schedule_path,
-    to_bytes,
-    write_schedule,
-)
+from frdiff.schedule_file import PRIOR, Point, ScheduleFile
+from frdiff.schedule_format import KEY, LARGEST_FILE, from_bytes, to_bytes
+from frdiff.schedule_store import read_schedule, schedule_path, write_schedule
 
 quick = pytest.mark.quick
 

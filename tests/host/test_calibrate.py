@@ -79,7 +79,7 @@ def serial(tmp_path_factory):
 
 def test_a_workflow_is_calibrated_without_a_window(serial, engine):
     data, output = serial
-    file = engine("schedule_file").from_bytes(data, "mine")
+    file = engine("schedule_format").from_bytes(data, "mine")
     assert (file.name, file.steps, file.held_out, file.notes) == ("mine", 10, 3, ())
     made = file.provenance
     assert (made.sampler, made.scheduler, made.cfg, made.size) == ("euler", "normal", 3.0, "16x16x16")
