@@ -1,9 +1,14 @@
 """Auto-FR on a small torch network: what is recorded, what the search expects, and whether it is better."""
 
+import json
 import math
+import os
 import random
+import subprocess
+import sys
 import time
 from collections import deque
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -68,16 +73,17 @@ FAMILIES = {f"{__name__}.Block": Family(((0, "x"),))}
 class Sampler:
     """Euler over flow times, with noise added where asked; counts ordinary runs by network calls."""
 
-    def __init__(self, noise=0.0):
+    def __init__(self, noise=0.0, rows=4):
         self.network = Field()
         self.noise = noise
+        self.rows = rows
 
     def __call__(self, make, seed, steps=None):
         count = steps or STEPS
         sigmas = [1 - i / count for i in range(count + 1)]
         engine = make(RunFacts(sigmas, lambda sigma: sigma))
         generator = torch.Generator().manual_seed(seed)
-        x = torch.randn(1, 4, 8, generator=generator)
+        x = torch.randn(1, self.rows, 8, generator=generator)
         try:
             for sigma, following in zip(sigmas, sigmas[1:], strict=False):
                 x = self.step(engine, x, sigma, following)
@@ -184,6 +190,38 @@ def test_it_is_better_than_an_even_schedule_on_a_seed_it_has_not_seen(sampler):
 def test_quick_costs_at_most_three_ordinary_runs(sampler):
     calibration(sampler, EFFORTS["quick"]).run(lambda file: None)
     assert sampler.network.calls <= 3 * STEPS
+
+
+def peaks_of_a_plain_run_and_of_a_calibration():
+    """Peak memory of this process in bytes after each, and the size of the record; prints them as JSON."""
+    import resource
+
+    def peak():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+    sampler = Sampler(rows=60_000)
+    with torch.inference_mode():
+        plain_run(sampler, 1)
+        before = peak()
+        known = calibration(sampler, EFFORTS["quick"])
+        known.run(lambda file: None)
+    (run,) = known._runs.recorded
+    tensors = [run.final, *(t for e in run.evaluations for t in (e.x, e.denoised, *e.outputs))]
+    print(json.dumps([before, peak(), sum(tensor.nbytes for tensor in tensors)]))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Elsewhere the unit and the allocator are others.")
+def test_the_peak_memory_is_that_of_a_plain_run_and_of_the_record():
+    code = f"import {__name__} as tests; tests.peaks_of_a_plain_run_and_of_a_calibration()"
+    paths = [str(Path(__file__).parent), *sys.path]
+    # What the C library's heap loses between tensors that come and go and those that stay is not ours.
+    allocator = {"MALLOC_MMAP_THRESHOLD_": "65536"}
+    environment = {**os.environ, **allocator, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    plain, calibrating, record_size = json.loads(done.stdout)
+    assert record_size > 0.2 * plain
+    assert calibrating <= 1.1 * plain + record_size
 
 
 def test_the_search_of_fifty_steps_takes_less_than_two_seconds(sampler):
