@@ -57,7 +57,9 @@ def inputs_of(host: Any, prompt: Prompt, node: str) -> dict[str, Any]:
     valid, error, _, wrong = asyncio.run(execution.validate_prompt("frdiff", needed, [node]))
     if not valid:
         raise SetupError(f"ComfyUI refuses the workflow: {_complaints(error, wrong, prompt)}.")
-    executor = executor_class(started, cache_type=execution.CacheType.CLASSIC, cache_args={"lru": 0, "ram": 0.0})
+    # As ComfyUI's main.py calls it; later versions have the last one as well.
+    sizes = {"lru": 0, "ram": 0.0, "ram_inactive": 0.0}
+    executor = executor_class(started, cache_type=execution.CacheType.CLASSIC, cache_args=sizes)
     executor.execute(needed, "frdiff", {}, [node])
     if not captured:
         failed = next((data for event, data in executor.status_messages if event == "execution_error"), {})
