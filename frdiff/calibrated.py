@@ -84,7 +84,7 @@ class CalibratedSchedule(Schedule):
                 "it gets the uncalibrated schedule."
             )
         if self.point.source != CALIBRATED:
-            return f"At {self.speedup:g}x the uncalibrated schedule was better when {file.name} was calibrated."
+            return f"At {self.speedup:g}x nothing in {file.name} is known to be better than the uncalibrated schedule."
         if course.steps < 1 or same_times(file.times, course.times):
             return None
         return (

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import datetime
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import comfy.model_management
-import comfy.sample
 import comfy.samplers
 import comfy.utils
 import torch
 from comfy_api.latest import io
 
-from ..frdiff.auto_fr.calibrate import EFFORTS, Calibration
-from ..frdiff.auto_fr.profile import MakeEngine
+from ..frdiff.auto_fr.calibrate import Calibration
+from ..frdiff.auto_fr.effort import EFFORTS
+from ..frdiff.auto_fr.jobs import in_turn
 from ..frdiff.calibrated import calibrated
-from ..frdiff.provenance import VERSION, Network, Provenance
-from ..frdiff.schedule_file import ScheduleFile, read_schedule, write_schedule
-from .files import NOTHING, file_names, find_file, free_path
+from ..frdiff.schedule_file import ScheduleFile
+from ..frdiff.schedule_store import read_schedule, write_schedule
+from .calibrating import SEED_MAX, Request, describe, front_lines
 from .fronts import show_front
-from .host import attach_engine
 from .inputs import CATEGORY, ScheduleType
 from .live import node_id, prompt_server
+from .schedule_folder import NOTHING, file_names, find_file, free_path
 
 MORE_PROMPTS = ("positive_2", "positive_3", "positive_4")
-SEED_MAX = 0xFFFFFFFFFFFFFFFF
 
 
 def _speedup_input() -> io.Input:
@@ -45,10 +43,15 @@ class _Made:
     inputs: dict[str, Any]
     path: Path
 
-    def fits(self, model: Any, inputs: dict[str, Any]) -> bool:
+    @classmethod
+    def of(cls, request: Request, path: Path) -> _Made:
+        """What was asked for, and the file that came of it."""
+        return cls(weakref.ref(request.model), _inputs(request), path)
+
+    def fits(self, request: Request) -> bool:
         """Whether a calibration of these inputs would be the same one again: ComfyUI keeps objects that it reuses."""
-        same = self.inputs.keys() == inputs.keys() and all(_is_same(self.inputs[key], inputs[key]) for key in inputs)
-        return same and self.model() is model and self.path.is_file()
+        same = all(_is_same(self.inputs[name], value) for name, value in _inputs(request).items())
+        return same and self.model() is request.model and self.path.is_file()
 
 
 # The last calibration of each node: turning the dial executes the node, and must not calibrate again.
@@ -106,52 +109,42 @@ class FRDiffAutoFR(io.ComfyNode):
         cls, model, positive, negative, latent_image, seed, steps, cfg, sampler_name, scheduler, effort, name, speedup,
         **more_prompts,
     ) -> io.NodeOutput:  # fmt: skip
-        inputs = {
-            "positive": positive, "negative": negative, "latent_image": latent_image, "seed": seed, "steps": steps,
-            "cfg": cfg, "sampler_name": sampler_name, "scheduler": scheduler, "effort": effort, "name": name,
+        request = Request(
+            model, positive, negative, latent_image, seed, steps, cfg, sampler_name, scheduler, effort, name, speedup,
             **more_prompts,
-        }  # fmt: skip
+        )  # fmt: skip
         unique_id = node_id(cls)
         known = _LAST.get(unique_id)
-        if known is not None and known.fits(model, inputs):
+        if known is not None and known.fits(request):
             file = read_schedule(known.path)
             show_front(cls, file)
         else:
             path = free_path(name)
-            file = cls._calibrate(model, path, inputs)
-            _LAST[unique_id] = _Made(weakref.ref(model), inputs, path)
+            file = cls._calibrate(request, path)
+            _LAST[unique_id] = _Made.of(request, path)
         text = describe(file)
         _say(text, unique_id)
         return io.NodeOutput(calibrated(file, speedup), ui={"text": [text]})
 
     @classmethod
-    def _calibrate(cls, model: Any, path: Path, inputs: dict[str, Any]) -> ScheduleFile:
+    def _calibrate(cls, request: Request, path: Path) -> ScheduleFile:
         """Run the calibration; each better file is written and shown as soon as it is known."""
-        prompts = [inputs["positive"], *(inputs[more] for more in MORE_PROMPTS if inputs.get(more) is not None)]
         bar = comfy.utils.ProgressBar(100)
+        preview: list[str] = []
 
         def progress(part: float, text: str) -> None:
             comfy.model_management.throw_exception_if_processing_interrupted()
             bar.update_absolute(int(100 * part))
-            _say(text, node_id(cls))
-
-        def sample(make: MakeEngine, run_seed: int, run_steps: int | None) -> torch.Tensor:
-            return _sample(
-                attach_engine(model, make, _nothing), run_seed & SEED_MAX, run_steps or inputs["steps"], inputs["cfg"],
-                inputs["sampler_name"], inputs["scheduler"], prompts[(run_seed - inputs["seed"]) % len(prompts)],
-                inputs["negative"], inputs["latent_image"],
-            )  # fmt: skip
+            _say("\n".join([text, *preview]), node_id(cls))
 
         def keep(known: ScheduleFile) -> None:
+            preview[:] = front_lines(known)
             write_schedule(path, known)
             show_front(cls, known)
 
-        made = provenance(
-            model, inputs["sampler_name"], inputs["scheduler"], inputs["cfg"], inputs["latent_image"]
-        )  # fmt: skip
         calibration = Calibration(
-            sample, EFFORTS[inputs["effort"]], made, path.stem, inputs["seed"], progress=progress
-        )  # fmt: skip
+            in_turn(request.sample), EFFORTS[request.effort], request.provenance(), path.stem, request.seed, progress
+        )
         with torch.inference_mode():
             return calibration.run(keep)
 
@@ -188,44 +181,6 @@ class FRDiffScheduleLoader(io.ComfyNode):
         return io.NodeOutput(schedule, ui={"text": [text]})
 
 
-def describe(file: ScheduleFile) -> str:
-    """What a file is, in a few lines for its node."""
-    made = file.provenance
-    fastest = max(1 / point.cost for point in file.points)
-    rows = [
-        f"{file.name}: {made.network.cls.rsplit('.', 1)[-1]}, {made.sampler}/{made.scheduler}, {file.steps} steps, "
-        f"up to {fastest:.1f}x, {made.date}"
-    ]
-    for point in file.points:
-        if point.error is not None and point.prior_error is not None:
-            better = "better" if point.source == "calibrated" else "not better, so the uncalibrated schedule is used"
-            rows.append(
-                f"{1 / point.cost:.2f}x: error {point.error:.4f}, uncalibrated {point.prior_error:.4f}: {better}"
-            )
-    return "\n".join([*rows, *file.notes])
-
-
-def provenance(model: Any, sampler: str, scheduler: str, cfg: float, latent: dict[str, Any]) -> Provenance:
-    """Where a calibration comes from, before its network has been seen."""
-    prediction = getattr(getattr(model.model, "model_type", None), "name", "unknown")
-    size = "x".join(str(length) for length in latent["samples"].shape[1:])
-    today = datetime.date.today().isoformat()
-    return Provenance(Network("", "", ""), prediction, sampler, scheduler, cfg, size, 0, VERSION, today)
-
-
-def _sample(
-    model: Any, seed: int, steps: int, cfg: float, sampler: str, scheduler: str, positive: Any, negative: Any,
-    latent: dict[str, Any],
-) -> torch.Tensor:  # fmt: skip
-    """The host's KSampler without its preview: the progress bar is the calibration's."""
-    samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
-    noise = comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
-    return comfy.sample.sample(
-        model, noise, steps, cfg, sampler, scheduler, positive, negative, samples,
-        noise_mask=latent.get("noise_mask"), disable_pbar=True, seed=seed,
-    )  # fmt: skip
-
-
 def _say(text: str, unique_id: str | None) -> None:
     """Write on a node while it is executed, where ComfyUI runs as a server."""
     server = prompt_server()
@@ -233,9 +188,11 @@ def _say(text: str, unique_id: str | None) -> None:
         server.send_progress_text(text, unique_id)
 
 
+def _inputs(request: Request) -> dict[str, Any]:
+    """What a calibration depends on, besides the model: everything but the dial."""
+    names = {field.name for field in fields(request)} - {"model", "speedup"}
+    return {name: vars(request)[name] for name in names}
+
+
 def _is_same(a: Any, b: Any) -> bool:
     return a is b or (isinstance(a, int | float | str) and a == b)
-
-
-def _nothing(_: Any) -> None:
-    pass

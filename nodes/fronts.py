@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from ..frdiff.errors import FRDiffError
-from ..frdiff.schedule_file import PRIOR, Point, ScheduleFile, read_schedule
-from .files import FILE_WIDGETS, file_of
+from ..frdiff.schedule_file import PRIOR, Point, ScheduleFile
+from ..frdiff.schedule_store import read_schedule
 from .live import node_id, prompt_server, workflow_id
+from .schedule_folder import FILE_WIDGETS, file_of
 
 EVENT = "frdiff.front"
 # The dial's own step.

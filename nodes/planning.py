@@ -17,11 +17,11 @@ from ..frdiff.calibrated import calibrated
 from ..frdiff.cells import Cell, planned_cells
 from ..frdiff.errors import FRDiffError
 from ..frdiff.schedule import Course, Schedule, StepKind, counted_speedup
-from ..frdiff.schedule_file import read_schedule
+from ..frdiff.schedule_store import read_schedule
 from ..frdiff.stages import COST_WITHIN_BLOCKS
-from .files import FILE_WIDGETS, file_of
 from .host import chosen, flow_time_of
 from .rehearsal import rehearse
+from .schedule_folder import FILE_WIDGETS, file_of
 
 # Nodes that make a schedule from their widgets alone.
 SCHEDULE_NODES = ("FRDiffSchedule",)

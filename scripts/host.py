@@ -42,6 +42,7 @@ OPTIONAL_REQUIREMENTS = {"torchaudio"}
 UNLISTED_REQUIREMENTS = ["requests"]
 DEV_REQUIREMENTS = ROOT / "tests" / "requirements.txt"
 BROWSER_REQUIREMENTS = ROOT / "tests" / "browser" / "requirements.txt"
+RAY_REQUIREMENTS = ROOT / "tests" / "ray_requirements.txt"
 
 
 class SetupError(Exception):
@@ -66,6 +67,11 @@ class Host:
     def browser_tools(self) -> Path:
         """Where the driver of the browser tests is, if it is installed."""
         return self.tools.with_name(self.tools.name.replace("tools", "browser"))
+
+    @property
+    def ray_tools(self) -> Path:
+        """Where Ray is for its tests, if it is installed; not on the path of the others."""
+        return self.tools.with_name(self.tools.name.replace("tools", "ray"))
 
     def command(self, *arguments: str) -> list[str]:
         """The command line that runs this host's Python with `arguments`."""
@@ -104,6 +110,11 @@ def ensure_test_tools(host: Host, say: Callable[[str], None] = print) -> None:
 def ensure_browser_tools(host: Host, say: Callable[[str], None] = print) -> None:
     """Install the driver of the browser tests, not a browser, beside the host's environment."""
     _ensure_tools(host, host.browser_tools, BROWSER_REQUIREMENTS, "Installing the browser driver ...", say)
+
+
+def ensure_ray(host: Host, say: Callable[[str], None] = print) -> None:
+    """Install Ray for its tests beside the host's environment."""
+    _ensure_tools(host, host.ray_tools, RAY_REQUIREMENTS, "Installing Ray for its tests ...", say)
 
 
 def _ensure_tools(host: Host, folder: Path, requirements: Path, doing: str, say: Callable[[str], None]) -> None:

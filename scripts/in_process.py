@@ -15,10 +15,11 @@ SCRIPTS = Path(__file__).resolve().parent
 PACKS = {"frdiff": ROOT, "frdiff_demo": SCRIPTS / "demo_pack"}
 
 
-def load_comfyui(device: str = "auto") -> ModuleType:
+def load_comfyui(device: str = "auto", user_nodes: bool = False) -> ModuleType:
     """ComfyUI's `nodes` module with the pack, the demo models and the core's own caching nodes loaded.
 
-    `device` is auto, cpu or cuda. Raises SetupError when there is no such device or something does not load.
+    `device` is auto, cpu or cuda; `user_nodes` also loads all of the core's and the user's own nodes. Raises SetupError
+    when there is no such device or something does not load.
     """
     # scripts/server.py would hide ComfyUI's own `server`, which some nodes import late.
     sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != SCRIPTS]
@@ -31,14 +32,35 @@ def load_comfyui(device: str = "auto") -> ModuleType:
     comfy.cli_args.args.cpu = device == "cpu" or not torch.cuda.is_available()
     import comfy.utils
 
+    if user_nodes:
+        # `nodes` puts a folder on the path in which there is another module utils.
+        import utils.extra_config  # noqa: F401
+
     import nodes
 
     comfy.utils.PROGRESS_BAR_ENABLED = False
+    if user_nodes:
+        _load_user_nodes(nodes)
     core_cache = Path(str(nodes.__file__)).parent / "comfy_extras" / "nodes_easycache.py"
     for name, path in {**PACKS, "comfy_extras": core_cache}.items():
         if not asyncio.run(nodes.load_custom_node(str(path), module_parent=name)):
             raise SetupError(f"{path} did not load; ComfyUI's own message is above.")
     return nodes
+
+
+def _load_user_nodes(nodes: Any) -> None:
+    """What ComfyUI's main.py loads; before the pack, of which the user may have another copy."""
+    import folder_paths
+    import utils.extra_config
+
+    # Not with an import statement: the type checker would take it for scripts/server.py.
+    server: Any = importlib.import_module("server")
+    paths = Path(folder_paths.base_path) / "extra_model_paths.yaml"
+    if paths.is_file():
+        utils.extra_config.load_extra_path_config(str(paths))
+    # Many packs add routes to it when they are imported; it does not listen.
+    server.PromptServer(asyncio.new_event_loop())
+    asyncio.run(nodes.init_extra_nodes(init_custom_nodes=True, init_api_nodes=False))
 
 
 def engine_module(host_nodes: Any, name: str) -> ModuleType:

@@ -157,7 +157,7 @@ def forecasts(host: Any) -> None:
     """Each forecast with a keyframe every 2 and every 3 steps, the first three and the last step computed."""
     import numpy as np
 
-    engine = engine_module(host, "frdiff.forecast")
+    engine: Any = engine_module(host, "frdiff.forecast")
     rules = {name: (each.weights, each.history) for name, each in engine.FORECASTERS.items()}
     lengths = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0)
     cases = [(*run, gap) for run in recorded() for gap in (2, 3)]
@@ -181,6 +181,9 @@ def forecasts(host: Any) -> None:
 
 def keyframes(host: Any) -> None:
     """Keyframes of 1/2 and 1/3 of the steps by cost models of different powers, and evenly spread ones."""
+    forecast: Any
+    prior: Any
+    search: Any
     forecast, prior, search = (engine_module(host, f"frdiff.{name}") for name in ("forecast", "prior", "keyframes"))
     runs = [(*run, run[1] // part) for run in recorded() for part in (2, 3)]
     print(f"{'level in dB':<20}", *(f"{name}{steps}/{count}".rjust(10) for name, steps, _, _, count in runs), "  mean")

@@ -14,9 +14,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-from host import ROOT, Host, SetupError, add_comfyui_argument, ensure_browser_tools, ensure_host, ensure_test_tools
+from host import (
+    ROOT,
+    Host,
+    SetupError,
+    add_comfyui_argument,
+    ensure_browser_tools,
+    ensure_host,
+    ensure_ray,
+    ensure_test_tools,
+)
 
 TESTS = ROOT / "tests"
+RAY_TESTS = TESTS / "host" / "test_calibrate.py"
 
 
 def main() -> int:
@@ -35,7 +45,14 @@ def main() -> int:
     except SetupError as error:
         print(f"Set-up stopped: {error}", file=sys.stderr)
         return 1
-    return lint(host) if arguments.lint else run_tests(host, passed_on)
+    if arguments.lint:
+        return lint(host)
+    if _are_asked_for(RAY_TESTS, passed_on):
+        try:
+            ensure_ray(host)
+        except SetupError as error:
+            print(f"The tests with Ray will be skipped: {error}")
+    return run_tests(host, passed_on)
 
 
 def run_tests(host: Host, passed_on: list[str]) -> int:
@@ -54,6 +71,12 @@ def lint(host: Host) -> int:
     tools = [["ruff", "check", "."], ["pyright", "--pythonpath", str(host.python)]]
     codes = [subprocess.run(host.command("-m", *tool), cwd=ROOT, env=host.environment()).returncode for tool in tools]
     return max(codes)
+
+
+def _are_asked_for(tests: Path, passed_on: list[str]) -> bool:
+    """Whether a test file is among what pytest will run, as far as paths say."""
+    paths = [Path(found.partition("::")[0]) for argument in passed_on if (found := _test_path(argument))]
+    return not paths or any(path == tests or path in tests.parents for path in paths)
 
 
 def _test_path(argument: str) -> str | None:

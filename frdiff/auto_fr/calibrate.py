@@ -4,34 +4,31 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
 
 import numpy as np
-import torch
 
 from ..errors import FRDiffError
-from ..facts import RunFacts
-from ..families import Family
 from ..forecast import KRIGING
-from ..prior import PriorSchedule
-from ..provenance import Provenance, network_of
+from ..provenance import Provenance
 from ..schedule import Plan, StepKind, plan_of
 from ..schedule_file import CALIBRATED, PRIOR, Point, ScheduleFile
-from .profile import MakeEngine, Rollout, Sample, Trajectory, final_error, record, roll_out
-from .refine import Move, climb, keyframes_of, plan_between
-from .search import ForecastCost, Geometry, PartialCost, SegmentCosts, front, geometry, interpolated_gains, total_cost
+from .effort import FEWEST_RUNS, Effort
+from .jobs import Do, FewerSteps, Job, Recording, Trial
+from .profile import Trajectory
+from .refine import Move, climb
+from .runs import PEAK, Runs
+from .search import front, interpolated_gains
+from .verdicts import clearly_less, mean_error, verdicts
 
 # Seeds of the runs that schedules are judged on lie this far from those that they are made from.
 HELD_OUT = 1000
 FASTEST = 8
 FEWEST_STEPS = 4
-# Suppressing peaks against adding up: docs/findings_auto_fr.md.
-PEAK = 2.0
-PEAKS = (2.0, 3.0, 1.0)
-
-# A schedule replaces the prior only when it is clearly better: by about 0.3 dB.
-MARGIN = 0.97
+PEAKS = (PEAK, 3.0, 1.0)
 
 STOPPED = "The calibration was stopped early; this is what was known by then."
 NOT_JUDGED = "Judged on the calibration's own run."
@@ -39,69 +36,54 @@ NOT_JUDGED = "Judged on the calibration's own run."
 # From 0 to 1, and what is going on; may raise to stop.
 Progress = Callable[[float, str], None]
 Keep = Callable[[ScheduleFile], None]
+Part = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Effort:
-    """How much a calibration may do.
+class Attempt:
+    """A plan that was run with a repair, and the logarithms of its errors on the recorded runs."""
 
-    `runs` are recorded; at `places` (parts of the run) it is measured how far an error travels; `speedups` are
-    tried in real runs, with the schedules of `peaks` searches and these `repairs` (Schedule), and climbed from for
-    `seconds` in all; they are judged on `held_out` further runs.
-    """
-
-    runs: int
-    places: tuple[float, ...]
-    speedups: tuple[float, ...]
-    peaks: int = 1
-    seconds: float = 0.0
-    held_out: int = 0
-    repairs: tuple[float, ...] = (0.5, 0.75)
-
-
-EFFORTS: dict[str, Effort] = {
-    "quick": Effort(1, (), (2.0, 3.0)),
-    "normal": Effort(3, (0.1, 0.4, 0.75), (1.5, 2.0, 3.0), held_out=3),
-    "thorough": Effort(
-        6, (0.1, 0.3, 0.5, 0.7, 0.85), (1.5, 2.0, 3.0, 4.0), peaks=2, seconds=300.0, held_out=6,
-        repairs=(0.0, 0.5, 0.75, 1.0),
-    ),
-}  # fmt: skip
-# From fewer runs the search finds what suits those runs: its schedules lose on others (docs/findings_auto_fr.md).
-FEWEST_RUNS = 3
+    plan: Plan
+    repair: float
+    logs: np.ndarray
 
 
 class Calibration:
-    """One calibration in progress; `file()` is what is known so far."""
+    """One calibration in progress; `file()` is what is known so far.
+
+    `do` makes the sampling runs. What is known depends on their results alone, not on where or when they are made.
+    """
 
     def __init__(
-        self, sample: Sample, effort: Effort, made: Provenance, name: str, seed: int,
-        families: dict[str, Family] | None = None, progress: Progress = lambda part, text: None,
+        self, do: Do, effort: Effort, made: Provenance, name: str, seed: int,
+        progress: Progress = lambda part, text: None,
     ) -> None:  # fmt: skip
-        self._sample = sample
+        self._do = do
         self._effort = effort
         self._made = made
         self._name = name
         self._seed = seed
-        self._families = families
         self._progress = progress
-        self._runs: list[Trajectory] = []
-        self._geometries: list[Geometry] = []
+        self._runs = Runs()
         self._points: list[Point] = []
+        self._priors: dict[int, Attempt] = {}
+        self._attempts: dict[int, Attempt] = {}
         self._tried: dict[int, Point] = {}
+        self._judged = False
         self.moves: list[Move] = []
-        self.gains = np.ones(1)
 
     def run(self, keep: Keep) -> ScheduleFile:
         """Do it all; `keep` is given each better file as soon as it is known."""
+
+        def known() -> None:
+            keep(self.file(STOPPED))
+
         self._record()
         self._measure_gains()
         self._search()
-        keep(self.file(STOPPED))
-        for number, speedup in enumerate(self._effort.speedups):
-            self._try(speedup, 0.5 + 0.3 * number / len(self._effort.speedups))
-            keep(self.file(STOPPED))
-        self._judge(keep)
+        known()
+        for work in (self._try_repairs, self._try_searched, self._climb, self._judge):
+            work(known)
         file = self.file()
         keep(file)
         return file
@@ -110,203 +92,163 @@ class Calibration:
         """What is known, as a file; raises FRDiffError before there is a schedule."""
         if not self._points:
             raise FRDiffError("The calibration was stopped before anything was known, so no file was written.")
-        first = self._runs[0]
+        first = self._runs.recorded[0]
         points = verdicts([self._tried.get(i) or self._like_tried(point) for i, point in enumerate(self._points)])
-        judged = all(point.prior_error is not None for point in self._tried.values()) and bool(self._tried)
-        own = (NOT_JUDGED,) if judged and not self._effort.held_out else ()
+        own = (NOT_JUDGED,) if self._tried and not self._judged else ()
         return ScheduleFile(
             self._name, first.times, tuple(points), self._made, KRIGING,
             stochastic=first.stochastic, partial_cost=first.partial_cost if first.stochastic else None,
-            method="refined" if self.moves else "search", held_out=self._effort.held_out if judged else 0,
+            method="refined" if self.moves else "search", held_out=self._effort.held_out if self._judged else 0,
             notes=(*notes, *own),
         )  # fmt: skip
 
+    def _results(self, jobs: Sequence[Job], doing: str, part: Part) -> Iterator[Any]:
+        """The results of jobs, in order; tells the progress before each."""
+        results = self._do(jobs)
+        for number in range(len(jobs)):
+            self._progress(part[0] + (part[1] - part[0]) * number / len(jobs), f"{doing} ({number + 1}/{len(jobs)})")
+            yield next(results)
+
+    def _logs(
+        self, tries: Sequence[tuple[Plan, float]], runs: list[Trajectory], doing: str, part: Part
+    ) -> Iterator[np.ndarray]:
+        """For each plan and repair the logarithms of its errors on the runs, whose mean is what decibels add up to."""
+        jobs = [Trial(run, plan, repair) for plan, repair in tries for run in runs]
+        errors = self._results(jobs, doing, part)
+        for _ in tries:
+            yield logs_of(islice(errors, len(runs)))
+
     def _record(self) -> None:
-        for number in range(self._effort.runs):
-            self._progress(0.3 * number / self._effort.runs, f"Recording run {number + 1} of {self._effort.runs}")
-            trajectory, network = record(self._sample, self._seed + number, self._families, anchor_every=number + 4)
+        jobs = [Recording(self._seed + number, anchor_every=number + 4) for number in range(self._effort.runs)]
+        for recorded in self._results(jobs, "Recording runs", (0.0, 0.3)):
+            trajectory = recorded.trajectory
             if len(trajectory.times) <= FEWEST_STEPS:
                 raise FRDiffError(f"Auto-FR needs at least {FEWEST_STEPS} steps; set more steps.")
-            self._runs.append(trajectory)
-            self._geometries.append(geometry(trajectory))
-            if number == 0:
-                self._made = replace(self._made, network=network_of(network), stages=trajectory.stages)
+            if not self._runs.recorded:
+                self._made = replace(self._made, network=recorded.network, stages=trajectory.stages)
+            self._runs.add(trajectory)
 
     def _measure_gains(self) -> None:
         """How far an error at a step moves the final latent: leave out a few steps there, and finish the run."""
-        steps, width = self._steps, max(self._steps // 10, 1)
+        runs, steps = self._runs.recorded, self._runs.steps
+        width = max(steps // 10, 1)
         if not self._effort.places:
-            self.gains = np.ones(steps)
             return
         blocks = {(min(max(round(part * steps), 1), steps - width), width) for part in self._effort.places}
         places = sorted({*blocks, (steps - 1, 1)})
+        without = [self._runs.plan([s for s in range(steps) if not at <= s < at + wide]) for at, wide in places]
+        jobs = [Trial(run, plan) for plan in without for run in runs]
+        moved = self._results(jobs, "Measuring how errors travel", (0.3, 0.5))
         measured: dict[float, list[float]] = {}
-        for number, (at, wide) in enumerate(places):
-            self._progress(0.3 + 0.2 * number / len(places), f"Measuring how errors travel from step {at + 1}")
-            for run in range(len(self._runs)):
-                gain = self._gain(run, at, wide)
-                if gain > 0:
-                    measured.setdefault(at + (wide - 1) / 2, []).append(math.log(gain))
+        for at, wide in places:
+            for unit, error in zip(self._runs.units(at, wide), islice(moved, len(runs)), strict=True):
+                if unit > 0 and error > 0:
+                    measured.setdefault(at + (wide - 1) / 2, []).append(math.log(error / unit))
         means = {place: math.exp(float(np.mean(logs))) for place, logs in measured.items()}
-        self.gains = interpolated_gains(means, steps) if means else np.ones(steps)
-
-    def _gain(self, run: int, at: int, wide: int) -> float:
-        """The final latent's change when the steps from `at` are not computed, over the sum of their own moves."""
-        keyframes = [step for step in range(self._steps) if not at <= step < at + wide]
-        moved = self._error(plan_between(keyframes, self._steps, self._between), self._runs[run])
-        unit = self._cost_of([self._geometries[run]], np.ones(self._steps), 1.0)(max(at - 2, 0), at - 1, at + wide)
-        return moved / unit if unit > 0 else 0.0
+        if means:
+            self._runs.gains = interpolated_gains(means, steps)
 
     def _search(self) -> None:
         self._progress(0.5, "Searching the schedules of every speed")
-        steps = self._steps
+        runs, steps = self._runs, self._runs.steps
         self._fronts = {
-            peak: front(self._cost(peak), steps, max(8, steps // 3)) for peak in PEAKS[: self._effort.peaks]
+            peak: front(runs.cost(peak), steps, max(8, steps // 3)) for peak in PEAKS[: self._effort.peaks]
         }
-        cost = self._cost()
         found = [keyframes for keyframes in self._fronts[PEAK] if len(keyframes) >= max(steps / FASTEST, 1)]
-        self._points = [
-            self._point(plan_between(keyframes, steps, self._between), total_cost(cost, keyframes, steps) ** (1 / PEAK))
-            for keyframes in reversed(found)
-        ]
+        self._points = [runs.point(runs.plan(keyframes)) for keyframes in reversed(found)]
 
-    def _try(self, speedup: float, part: float) -> None:
-        """Run the schedules of a speed-up that the searches found, and the prior's, and climb from the best."""
-        index = self._nearest(speedup)
-        point = self._points[index]
-        self._progress(part, f"Trying {1 / point.cost:.2g}x")
-        count = point.kinds.count(StepKind.FULL)
-        found = [plan_between(f[count - 1], self._steps, self._between) for f in self._fronts.values() if f[count - 1]]
-        prior = self._prior(point)
-        repairs = (0.0,) if self._runs[0].stochastic else self._effort.repairs
-        plan, logs, repair = min(
-            ((prior, self._logs(prior, self._runs, repair), repair) for repair in repairs), key=_mean_log
-        )
-        for other in found if len(self._runs) >= FEWEST_RUNS else ():
-            theirs = self._logs(other, self._runs, repair)
-            if clearly_less(theirs, logs, errors=2):
-                plan, logs = other, theirs
-        error = float(logs.mean())
-        if self._effort.seconds:
-            cost = self._cost()
-            plan, error, moves = climb(
-                plan, error, lambda other: self._objective(other, repair),
-                lambda keyframes: total_cost(cost, keyframes, self._steps),
-                time.monotonic() + self._effort.seconds / len(self._effort.speedups),
-            )  # fmt: skip
-            self.moves += moves
-        expected = total_cost(self._cost(), keyframes_of(plan), self._steps) ** (1 / PEAK)
-        chosen = replace(self._point(plan, expected), repair=repair)
-        if self._effort.held_out == 0:
-            before = self._objective(prior, PriorSchedule.repair)
-            chosen = replace(chosen, error=math.exp(error), prior_error=math.exp(before))
-        self._tried[index] = chosen
+    def _try_repairs(self, known: Callable[[], None]) -> None:
+        """At each speed-up, the prior's keyframes with each repair."""
+        own = self._runs.prior_repair
+        repairs = [own] if self._runs.stochastic else sorted({own, *self._effort.repairs})
+        priors = {i: self._runs.prior(self._points[i]) for i in map(self._nearest, self._effort.speedups)}
+        tries = [(plan, repair) for plan in priors.values() for repair in repairs]
+        logs = self._logs(tries, self._runs.recorded, "Trying repairs", (0.5, 0.6))
+        for index, plan in priors.items():
+            attempts = [Attempt(plan, repair, next(logs)) for repair in repairs]
+            self._priors[index] = attempts[repairs.index(own)]
+            self._note(index, min(attempts, key=lambda attempt: attempt.logs.mean()))
+            known()
 
-    def _judge(self, keep: Keep) -> None:
-        """Compare with the prior and with fewer steps on runs that were not used."""
-        truths: list[Trajectory] = []
-        for number in range(self._effort.held_out):
-            self._progress(0.8 + 0.1 * number / self._effort.held_out, "Recording runs to judge by")
-            truths.append(record(self._sample, self._seed + HELD_OUT + number, self._families)[0])
-        for number, (index, point) in enumerate(list(self._tried.items()) if truths else []):
-            self._progress(0.9 + 0.1 * number / len(self._tried), f"Judging {1 / point.cost:.2g}x")
-            plan = plan_of([(kind, 1.0) for kind in point.kinds])
-            ours = self._logs(plan, truths, point.repair)
-            priors = self._logs(self._prior(point), truths, PriorSchedule.repair)
-            self._tried[index] = replace(
-                point,
-                error=math.exp(float(ours.mean())),
-                prior_error=math.exp(float(priors.mean())),
-                fewer_error=self._mean_fewer(point, truths),
-                source=CALIBRATED if clearly_less(ours, priors) else PRIOR,
+    def _try_searched(self, known: Callable[[], None]) -> None:
+        """At each speed-up, what the searches found."""
+        if len(self._runs.recorded) < FEWEST_RUNS:
+            return
+        counts = {index: self._points[index].kinds.count(StepKind.FULL) for index in self._attempts}
+        found = {index: [self._runs.plan(f[count - 1]) for f in self._fronts.values() if f[count - 1]]
+                 for index, count in counts.items()}  # fmt: skip
+        tries = [(plan, self._attempts[index].repair) for index, plans in found.items() for plan in plans]
+        logs = self._logs(tries, self._runs.recorded, "Trying searched schedules", (0.6, 0.7))
+        for index, plans in found.items():
+            for plan in plans:
+                best, theirs = self._attempts[index], next(logs)
+                if clearly_less(theirs, best.logs, errors=2):
+                    self._note(index, Attempt(plan, best.repair, theirs))
+            known()
+
+    def _climb(self, known: Callable[[], None]) -> None:
+        """Better schedules from small changes of the best."""
+        if not (self._effort.seconds or self._effort.climbed):
+            return
+        for number, (index, best) in enumerate(list(self._attempts.items())):
+            part = 0.7 + 0.1 * number / len(self._attempts)
+
+            def logs(plans: list[Plan], best: Attempt = best, part: float = part) -> Iterator[np.ndarray]:
+                tries = [(plan, best.repair) for plan in plans]
+                return self._logs(tries, self._runs.recorded, "Climbing", (part, part))
+
+            seconds = self._effort.seconds / len(self._attempts) if self._effort.seconds else math.inf
+            plan, reached, moves = climb(
+                best.plan, best.logs, logs, self._runs.total, time.monotonic() + seconds, self._effort.climbed
             )
-            keep(self.file(STOPPED))
+            self.moves += moves
+            self._note(index, Attempt(plan, best.repair, reached))
+            known()
 
-    @property
-    def _steps(self) -> int:
-        return len(self._runs[0].times) - 1
+    def _judge(self, known: Callable[[], None]) -> None:
+        """Compare with the prior and with fewer steps on runs that were not used."""
+        if not self._effort.held_out:
+            return
+        seeds = range(self._seed + HELD_OUT, self._seed + HELD_OUT + self._effort.held_out)
+        recorded = self._results([Recording(seed) for seed in seeds], "Recording runs to judge by", (0.8, 0.9))
+        truths = [each.trajectory for each in recorded]
+        jobs: list[Job] = []
+        for index, point in self._tried.items():
+            ours, prior = plan_of([(kind, 1.0) for kind in point.kinds]), self._priors[index]
+            jobs += [Trial(truth, ours, point.repair) for truth in truths]
+            jobs += [Trial(truth, prior.plan, prior.repair) for truth in truths]
+            jobs += [FewerSteps(truth, max(round(point.cost * self._runs.steps), 1)) for truth in truths]
+        errors = self._results(jobs, "Judging", (0.9, 1.0))
+        for index, point in list(self._tried.items()):
+            ours, priors, fewer = (logs_of(islice(errors, len(truths))) for _ in range(3))
+            self._tried[index] = replace(
+                point, error=mean_error(ours), prior_error=mean_error(priors), fewer_error=mean_error(fewer),
+                source=CALIBRATED if clearly_less(ours, priors) else PRIOR,
+            )  # fmt: skip
+            known()
+        self._judged = True
 
-    @property
-    def _between(self) -> StepKind:
-        return StepKind.PARTIAL if self._runs[0].stochastic else StepKind.SKIP
-
-    def _cost(self, peak: float = PEAK) -> SegmentCosts:
-        return self._cost_of(self._geometries, self.gains, peak)
-
-    def _cost_of(self, runs: list[Geometry], gains: np.ndarray, peak: float) -> SegmentCosts:
-        if self._runs[0].stochastic:
-            return PartialCost(runs, gains, peak)
-        return ForecastCost(runs, gains, KRIGING, peak)
+    def _note(self, index: int, best: Attempt) -> None:
+        """Take an attempt for the best at its speed-up; its errors here stand until it is judged."""
+        self._attempts[index] = best
+        self._tried[index] = replace(
+            self._runs.point(best.plan), repair=best.repair, error=mean_error(best.logs),
+            prior_error=mean_error(self._priors[index].logs),
+        )  # fmt: skip
 
     def _like_tried(self, point: Point) -> Point:
         """A point that was not tried, with what was best at the nearest that was: repair, and whose keyframes."""
         if not self._tried:
             return point
         near = min(self._tried.values(), key=lambda other: abs(other.cost - point.cost))
-        if near.kinds == tuple(step.kind for step in self._prior(near)):
-            point = self._point(self._prior(point), point.expected)
+        if near.kinds == tuple(step.kind for step in self._runs.prior(near)):
+            point = replace(self._runs.point(self._runs.prior(point)), expected=point.expected)
         return replace(point, repair=near.repair)
-
-    def _point(self, plan: Plan, expected: float) -> Point:
-        cheap = self._runs[0].partial_cost or 0.0
-        kinds = tuple(step.kind for step in plan)
-        cost = (kinds.count(StepKind.FULL) + cheap * kinds.count(StepKind.PARTIAL)) / len(kinds)
-        return Point(kinds, cost, expected)
 
     def _nearest(self, speedup: float) -> int:
         return min(range(len(self._points)), key=lambda i: abs(self._points[i].cost - 1 / speedup))
 
-    def _prior(self, point: Point) -> Plan:
-        return PriorSchedule("prior", speedup=1 / point.cost).plan(self._runs[0].course)
 
-    def _error(self, plan: Plan, trajectory: Trajectory, repair: float = 0.0) -> float:
-        return final_error(roll_out(self._sample, plan, trajectory, self._families, repair), trajectory.final)
-
-    def _logs(self, plan: Plan, runs: list[Trajectory], repair: float) -> np.ndarray:
-        """Logarithms of the errors, whose mean is what decibels add up to."""
-        return np.log([max(self._error(plan, run, repair), 1e-30) for run in runs])
-
-    def _objective(self, plan: Plan, repair: float = 0.0) -> float:
-        return float(self._logs(plan, self._runs, repair).mean())
-
-    def _mean_fewer(self, point: Point, truths: list[Trajectory]) -> float | None:
-        steps = max(round(point.cost * self._steps), 1)
-        finals = [plain_run(self._sample, truth.seed, steps) for truth in truths]
-        errors = [final_error(final, truth.final) for final, truth in zip(finals, truths, strict=True)]
-        return math.exp(float(np.mean(np.log(np.maximum(errors, 1e-30)))))
-
-
-def verdicts(points: list[Point]) -> list[Point]:
-    """Give the prior the points where it was not clearly worse, their neighbours, and those outside what was tried."""
-    tried = {i: point.source == CALIBRATED and point.error < MARGIN * point.prior_error
-             for i, point in enumerate(points)
-             if point.error is not None and point.prior_error is not None}  # fmt: skip
-
-    def won(i: int) -> bool:
-        below = max((j for j in tried if j <= i), default=None)
-        above = min((j for j in tried if j >= i), default=None)
-        return all(j is not None and tried[j] for j in (below, above))
-
-    return [replace(point, source=CALIBRATED if not tried or won(i) else PRIOR) for i, point in enumerate(points)]
-
-
-def clearly_less(ours: np.ndarray, others: np.ndarray, errors: float = 1) -> bool:
-    """Whether the mean of paired differences is below zero by more than so many of its standard errors."""
-    apart = ours - others
-    error = apart.std(ddof=1) / math.sqrt(len(apart)) if len(apart) > 1 else 0.0
-    return bool(apart.mean() < -errors * error)
-
-
-def _mean_log(tried: tuple[Plan, np.ndarray, float]) -> float:
-    return float(tried[1].mean())
-
-
-def plain_run(sample: Sample, seed: int, steps: int | None = None) -> torch.Tensor:
-    """The final latent of an ordinary run."""
-
-    def make(facts: RunFacts) -> Rollout:
-        count = len(facts.sigmas) - 1
-        return Rollout(plan_between(range(count), count, StepKind.SKIP), None, facts)
-
-    engine: MakeEngine = make
-    return sample(engine, seed, steps).detach().cpu()
+def logs_of(errors: Iterator[float]) -> np.ndarray:
+    """Logarithms of errors, also of none."""
+    return np.log([max(error, 1e-30) for error in errors])

@@ -20,7 +20,8 @@ from ..report import RunReport
 from ..schedule import StepKind
 from ..schedule_file import Point, ScheduleFile
 from ..swapping import swapped
-from .profile import Sample, Trajectory, record
+from .engine import Sample
+from .profile import Trajectory, record
 
 FIRST_GATE = 0.1
 

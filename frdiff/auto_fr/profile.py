@@ -1,4 +1,4 @@
-"""Record full runs, compactly, and run schedules against them."""
+"""Record full runs, compactly: what every network call answered, and what full and partial steps cost."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -14,19 +14,14 @@ from ..errors import FRDiffError
 from ..facts import RunFacts
 from ..families import Family
 from ..features import Features, Stream
-from ..forecast import KRIGING
 from ..planner import step_index
 from ..probing import Stages
 from ..report import RunReport
-from ..schedule import Course, Plan, Schedule, StepKind
-from ..session import Session
+from ..schedule import Course
 from ..solver import SolverWatch
 from ..stages import StageCall
 from ..swapping import swapped
-
-# One sampling run with a seed and a number of steps, None for the calibrated one; returns the final latent.
-Sample = Callable[["MakeEngine", int, "int | None"], torch.Tensor]
-MakeEngine = Callable[[RunFacts], "Engine"]
+from .engine import Sample
 
 CANNOT_FOLLOW = (
     "Auto-FR cannot calibrate this sampler: it did not evaluate the model once at every step. "
@@ -34,19 +29,6 @@ CANNOT_FOLLOW = (
 )
 
 OTHER_CACHE = "Auto-FR cannot calibrate a model with another cache on it: remove EasyCache or LazyCache first."
-
-
-class Engine(Protocol):
-    """What follows a sampling run: a Session, a recorder, a roll-out."""
-
-    @property
-    def report(self) -> RunReport: ...
-    def begin_evaluation(self, sigma: float, x: torch.Tensor | None = None) -> None: ...
-    def call(
-        self, key: Hashable, network: torch.nn.Module, run: Callable[[], Any], compiled: torch.nn.Module | None = None
-    ) -> Any: ...
-    def end_evaluation(self, denoised: torch.Tensor) -> None: ...
-    def close(self) -> Any: ...
 
 
 @dataclass
@@ -199,7 +181,7 @@ class Recorder:
                                       _again(args), _again(kwargs)))  # fmt: skip
             with self._stages.watching(network):
                 output = self._timed(evaluation, "full_ms", lambda: forward(*args, **kwargs))
-        evaluation.outputs.append(_map(compact, output))
+        evaluation.outputs.append(each_tensor(compact, output))
         if partial is not None and isinstance(output, torch.Tensor) and self._anchor is not None:
             errors = evaluation.partial.setdefault(self._anchor, [])
             errors.append(compact(partial - output))
@@ -222,88 +204,6 @@ class Recorder:
         return result
 
 
-@dataclass(frozen=True)
-class FixedSchedule(Schedule):
-    """A plan that was made for one run."""
-
-    fixed: Plan = ()
-
-    def plan(self, course: Course) -> Plan:
-        """The plan, whatever the run."""
-        return self.fixed
-
-
-class Rollout:
-    """An engine that follows a plan, and takes what it has in common with a recorded run from the record.
-
-    Up to the first step whose plan is not a plain full one, the run is the recorded one.
-    """
-
-    def __init__(
-        self,
-        plan: Plan,
-        recorded: Trajectory | None,
-        facts: RunFacts,
-        families: dict[str, Family] | None = None,
-        repair: float = 0.0,
-    ) -> None:
-        schedule = FixedSchedule("roll-out", KRIGING, inner=True, repair=repair, fixed=plan)
-        self._session = Session(schedule, facts.sigmas, facts.flow_time, families, facts.region, facts.rehearsal, facts.scales)
-        self._recorded = recorded.evaluations if recorded else []
-        self._shared = shared_steps(plan)
-        self._replays = True
-        self._number = -1
-        self._calls = 0
-
-    def begin_evaluation(self, sigma: float, x: torch.Tensor | None = None) -> None:
-        """Start an evaluation."""
-        self._session.begin_evaluation(sigma, x)
-        self._number += 1
-        self._calls = 0
-        known = self._recorded[self._number] if self._number < len(self._recorded) else None
-        self._replays = self._replays and known is not None and known.step < self._shared and known.sigma == sigma
-
-    def end_evaluation(self, denoised: torch.Tensor) -> None:
-        """Note what the sampler gets."""
-        self._session.end_evaluation(denoised)
-
-    def call(
-        self, key: Hashable, network: torch.nn.Module, run: Callable[[], Any], compiled: torch.nn.Module | None = None
-    ) -> Any:
-        """Answer one network call."""
-        if not self._replays:
-            return self._session.call(key, network, run, compiled)
-        outputs = self._recorded[self._number].outputs
-        output = outputs[self._calls] if self._calls < len(outputs) else None
-        self._calls += 1
-        entry = network if compiled is None else compiled
-        forward = entry.forward
-
-        def answered(*args: Any, **kwargs: Any) -> Any:
-            if output is None:
-                return forward(*args, **kwargs)
-            device = next(v.device for v in (*args, *kwargs.values()) if isinstance(v, torch.Tensor))
-            return _map(lambda tensor: tensor.to(device, copy=True), output)
-
-        with swapped({entry: answered}, compiled is not None):
-            return self._session.call(key, network, run, compiled)
-
-    @property
-    def report(self) -> RunReport:
-        """What the run did."""
-        return self._session.report
-
-    def close(self) -> RunReport:
-        """End the run."""
-        return self._session.close()
-
-
-def shared_steps(plan: Plan) -> int:
-    """How many first steps of a plan are plainly computed in full."""
-    changed = (i for i, step in enumerate(plan) if step.kind is not StepKind.FULL or step.keeps_stages)
-    return next(changed, len(plan))
-
-
 def record(
     sample: Sample, seed: int, families: dict[str, Family] | None = None, anchor_every: int = 0
 ) -> tuple[Trajectory, torch.nn.Module]:
@@ -320,34 +220,16 @@ def record(
     return recorders[-1].trajectory(seed, final), recorders[-1].network
 
 
-def roll_out(
-    sample: Sample,
-    plan: Plan,
-    trajectory: Trajectory,
-    families: dict[str, Family] | None = None,
-    repair: float = 0.0,
-) -> torch.Tensor:
-    """The final latent of the recorded run when it follows `plan` instead, with `repair` (Schedule)."""
-
-    def make(facts: RunFacts) -> Rollout:
-        return Rollout(plan, trajectory, facts, families, repair)
-
-    return sample(make, trajectory.seed, None).detach().cpu()
-
-
-def final_error(final: torch.Tensor, truth: torch.Tensor) -> float:
-    """Relative L2 distance of two final latents of the same shape."""
-    apart, size = (final.double() - truth.double()).norm(), truth.double().norm()
-    return float(apart / size.clamp(min=1e-30))
-
-
 def compact(tensor: torch.Tensor) -> torch.Tensor:
     """A copy on the CPU, in the network's own precision, so that replaying it is exact."""
     return tensor.detach().to("cpu", copy=True)
 
 
-def _map(change: Callable[[torch.Tensor], torch.Tensor], value: Any) -> Any:
-    return change(value) if isinstance(value, torch.Tensor) else type(value)(_map(change, part) for part in value)
+def each_tensor(change: Callable[[torch.Tensor], torch.Tensor], value: Any) -> Any:
+    """A value with each of its tensors changed, in whatever containers."""
+    if isinstance(value, torch.Tensor):
+        return change(value)
+    return type(value)(each_tensor(change, part) for part in value)
 
 
 def _again(value: Any) -> Any:

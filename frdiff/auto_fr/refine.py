@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from ..schedule import Plan, StepKind, plan_of
 
@@ -13,8 +15,8 @@ from ..schedule import Plan, StepKind, plan_of
 REACH = 3
 TRIED = 12
 
-# The logarithm of a plan's error on the recorded runs.
-Objective = Callable[[Plan], float]
+# The logarithms of plans' errors on the recorded runs, plan by plan; those not asked for need not be known.
+Logs = Callable[[list[Plan]], Iterator[np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -26,27 +28,31 @@ class Move:
 
 
 def climb(
-    plan: Plan, error: float, objective: Objective, expected: Callable[[tuple[int, ...]], float], until: float
-) -> tuple[Plan, float, list[Move]]:
-    """Move one keyframe at a time while that makes the run better, until a time of `time.monotonic`.
+    plan: Plan, logs: np.ndarray, logs_of: Logs, expected: Callable[[tuple[int, ...]], float], until: float,
+    most: int | None = None,
+) -> tuple[Plan, np.ndarray, list[Move]]:  # fmt: skip
+    """Move one keyframe at a time while that makes the runs better on average.
 
-    `expected` ranks the moves, so that the likely ones are tried first. Returns the plan, its error, and the moves.
+    It ends at a time of `time.monotonic`, and when as many plans as `most` have been tried. `expected` ranks the
+    moves, so that the likely ones are tried first. Returns the plan, the logarithms of its errors, and the moves.
     """
     tried, moves = {keyframes_of(plan)}, []
     while True:
         options = [option for option in neighbours(keyframes_of(plan), len(plan)) if option not in tried]
-        for option in sorted(options, key=expected)[:TRIED]:
-            if time.monotonic() >= until:
-                return plan, error, moves
+        options = sorted(options, key=expected)[:TRIED]
+        candidates = [with_keyframes(option, plan) for option in options]
+        found = logs_of(candidates)
+        for option, candidate in zip(options, candidates, strict=True):
+            if time.monotonic() >= until or (most is not None and len(tried) > most):
+                return plan, logs, moves
             tried.add(option)
-            candidate = with_keyframes(option, plan)
-            reached = objective(candidate)
-            if reached < error:
-                plan, error = candidate, reached
-                moves.append(Move(option, math.exp(error)))
+            reached = next(found)
+            if reached.mean() < logs.mean():
+                plan, logs = candidate, reached
+                moves.append(Move(option, math.exp(reached.mean())))
                 break
         else:
-            return plan, error, moves
+            return plan, logs, moves
 
 
 def neighbours(keyframes: tuple[int, ...], steps: int) -> list[tuple[int, ...]]:

@@ -16,8 +16,9 @@ from .profile import Evaluation, Trajectory
 
 # Elements of a latent that the guidance is fitted on.
 FITTED = 65536
-# Columns of the outputs that are multiplied at a time: in double precision, or the differences would drown.
-CHUNK = 1 << 18
+# Columns of the outputs that are multiplied at a time, in double precision, or the differences would drown. Guided
+# outputs of a whole run would take half as much memory as its record.
+CHUNK = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,10 @@ def geometry(trajectory: Trajectory) -> Geometry:
     shares = np.mean([np.array(fit) / total for fit, total in zip(used, scale, strict=True) if total], axis=0)
     sigmas = np.array(trajectory.sigmas)
     moves = np.abs(np.diff(sigmas) / np.maximum(sigmas[:-1], 1e-12) * scale)
-    outputs = torch.stack([_guided(evaluation, shares) for evaluation in evaluations])
-    gram = torch.zeros(len(outputs), len(outputs), dtype=torch.float64)
-    for columns in outputs.split(CHUNK, dim=1):
-        gram += columns.double() @ columns.double().T
+    gram = torch.zeros(len(evaluations), len(evaluations), dtype=torch.float64)
+    for start in range(0, _length(evaluations[0], shares), CHUNK):
+        columns = torch.stack([_guided(evaluation, shares, start=start) for evaluation in evaluations]).double()
+        gram += columns @ columns.T
     partial = {
         (keyframe, evaluation.step): float(_guided(evaluation, shares, errors).double().norm())
         for evaluation in evaluations
@@ -182,15 +183,26 @@ def _guidance(evaluation: Evaluation) -> list[float]:
     return [float(b) for b in solution[1:, 0]]
 
 
-def _guided(evaluation: Evaluation, shares: np.ndarray, outputs: list[torch.Tensor] | None = None) -> torch.Tensor:
+def _guided(
+    evaluation: Evaluation, shares: np.ndarray, outputs: list[torch.Tensor] | None = None, start: int | None = None
+) -> torch.Tensor:
+    """The guided output as one row: all of it, or CHUNK columns from `start`."""
+    columns = slice(None) if start is None else slice(start, start + CHUNK)
     outputs = evaluation.outputs if outputs is None else outputs
     parts = _parts(evaluation, outputs)
     if parts is None or len(parts) != len(shares):
-        return torch.cat([tensor.reshape(-1).float() for tensor in _flat(outputs)])
+        return torch.cat([tensor.reshape(-1).float() for tensor in _flat(outputs)])[columns]
     return sum(
-        (float(share) * part.reshape(-1).float() for share, part in zip(shares, parts, strict=True)),
-        torch.zeros(evaluation.x.numel()),
+        (float(share) * part.reshape(-1)[columns].float() for share, part in zip(shares, parts, strict=True)),
+        torch.zeros(()),
     )
+
+
+def _length(evaluation: Evaluation, shares: np.ndarray) -> int:
+    parts = _parts(evaluation, evaluation.outputs)
+    if parts is None or len(parts) != len(shares):
+        return sum(tensor.numel() for tensor in _flat(evaluation.outputs))
+    return evaluation.x.numel()
 
 
 def _parts(evaluation: Evaluation, outputs: list[torch.Tensor]) -> list[torch.Tensor] | None:

@@ -8,6 +8,7 @@ import torch
 from frdiff.families import Family
 from frdiff.memory import fitting, work
 from frdiff.presets import for_speedup
+from frdiff.rehearsal import Rehearsal
 from frdiff.schedule import PaperSchedule
 from frdiff.session import Session
 from frdiff.stages import find_stages
@@ -118,7 +119,8 @@ def test_a_plan_knows_what_partial_steps_save():
     plans = []
     for blocks in (3, 1, 0):
         schedule = dataclasses.replace(for_speedup(1.5), inner=False, budget_mb=blocks * BLOCK / 1e6)
-        session, network = Session(schedule, sigmas, families=FAMILIES, expects_noise=True), Network()
+        noisy = Rehearsal(tuple(sigmas[:-1]), True)
+        session, network = Session(schedule, sigmas, families=FAMILIES, rehearsal=noisy), Network()
         for sigma in sigmas[:-1]:
             # What the sampler gives has nothing to do with what it got: noise.
             x = torch.randn(64, 4)

@@ -14,18 +14,9 @@ from frdiff.forecast import KRIGING
 from frdiff.prior import PriorSchedule
 from frdiff.provenance import Network, Provenance
 from frdiff.schedule import Course, StepKind
-from frdiff.schedule_file import (
-    KEY,
-    LARGEST_FILE,
-    PRIOR,
-    Point,
-    ScheduleFile,
-    from_bytes,
-    read_schedule,
-    schedule_path,
-    to_bytes,
-    write_schedule,
-)
+from frdiff.schedule_file import PRIOR, Point, ScheduleFile
+from frdiff.schedule_format import KEY, LARGEST_FILE, from_bytes, to_bytes
+from frdiff.schedule_store import read_schedule, schedule_path, write_schedule
 
 quick = pytest.mark.quick
 
@@ -271,12 +262,6 @@ def test_on_other_noise_levels_forecasts_are_placed_like_the_priors_and_partial_
     course = Course(TIMES[::2], stochastic=True, partial_cost=0.1)
     assert [step.kind for step in noisy.plan(course)] == resample(points[0].kinds, TIMES, course.times)
     assert noisy.repair == 0.5
-
-
-@quick
-def test_with_fewer_steps_the_repair_is_at_most_half():
-    schedule = calibrated(example(points=(replace(example().points[2], repair=0.75),)), 2)
-    assert [schedule.repair_for(steps) for steps in (6, 12, 24)] == [0.5, 0.75, 0.75]
 
 
 @quick

@@ -213,7 +213,7 @@ SHIPPED = "shipped: demo_unet_20"
 
 
 def test_the_dial_of_each_point_of_a_front_means_this_point(fronts, pack, engine):
-    files = importlib.import_module(f"{pack.__name__}.nodes.files")
+    files = importlib.import_module(f"{pack.__name__}.nodes.schedule_folder")
     for name in [name for name in files.file_names() if name.startswith("shipped: ")]:
         front = fronts.front_of({"node": "FRDiffScheduleLoader", "inputs": {"file": name}})
         file = engine("schedule_file").read_schedule(files.find_file(name))
@@ -239,7 +239,7 @@ def test_a_loader_plans_from_its_file(planning):
 def test_auto_fr_plans_from_the_newest_file_of_its_name(planning, pack, engine, folder):
     import shutil
 
-    files = importlib.import_module(f"{pack.__name__}.nodes.files")
+    files = importlib.import_module(f"{pack.__name__}.nodes.schedule_folder")
     source = {"node": "FRDiffAutoFR", "inputs": {"name": "mine", "speedup": 2.0, "steps": 20}}
     with pytest.raises(ValueError, match="Nothing has been calibrated"):
         ask(planning, steps=20, schedule=source)

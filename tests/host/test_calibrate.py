@@ -1,0 +1,231 @@
+"""Calibrating without ComfyUI's window: the command line, here and on a Ray cluster of this machine."""
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from project_scripts import SCRIPTS, import_script
+
+host_script, headless, ray_workers = map(import_script, ("host", "headless", "ray_workers"))
+
+TOOLS = Path(pytest.__file__).parent.parent
+RAY = host_script.Host(Path(), Path(sys.executable), Path(), TOOLS).ray_tools
+DATE = rb"20\d\d-\d\d-\d\d"
+
+
+def link(node, output=0):
+    return [node, output]
+
+
+def workflow(model="unet", **settings):
+    """A workflow in API format with a node FRDiff Auto-FR, and one that has nothing to do with it."""
+    texts = {"positive": "grinning face, 3d", "positive_2": "red apple, 3d", "negative": ""}
+    encoders = {
+        name: {"class_type": "CLIPTextEncode", "inputs": {"text": text, "clip": link("model", 1)}}
+        for name, text in texts.items()
+    }
+    inputs = {
+        "model": link("model"), **{name: link(name) for name in texts}, "latent_image": link("latent"), "seed": 5,
+        "steps": 10, "cfg": 3.0, "sampler_name": "euler", "scheduler": "normal", "effort": "normal", "name": "mine",
+        "speedup": 2.0, **settings,
+    }  # fmt: skip
+    return {
+        "model": {"class_type": "FRDiffDemoModelLoader", "inputs": {"model": model}},
+        "latent": {"class_type": "EmptyLatentImage", "inputs": {"width": 128, "height": 128, "batch_size": 1}},
+        "unrelated": {"class_type": "NodeOfAPackThatIsNotHere", "inputs": {}},
+        **encoders,
+        "auto": {"class_type": "FRDiffAutoFR", "inputs": inputs},
+    }
+
+
+def started(tmp_path, prompt, *arguments, ray=None):
+    """The script in this Python, as it runs itself inside the host's."""
+    path = tmp_path / "flow.json"
+    path.write_text(prompt if isinstance(prompt, str) else json.dumps(prompt))
+    paths = [os.environ.get("PYTHONPATH", ""), *([str(ray)] if ray else [])]
+    environment = {
+        **os.environ, "FRDIFF_CALIBRATE_INSIDE": "1", "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+    }  # fmt: skip
+    command = [sys.executable, str(SCRIPTS / "calibrate.py"), str(path), "--device", "cpu", *arguments]
+    return subprocess.Popen(
+        command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        encoding="utf-8",
+    )  # fmt: skip
+
+
+def ran(tmp_path, prompt, *arguments):
+    """What the script printed, and its exit code."""
+    with started(tmp_path, prompt, *arguments) as process:
+        output = process.stdout.read()
+    return output, process.returncode
+
+
+@pytest.fixture(scope="module")
+def serial(tmp_path_factory):
+    """The bytes of a file that was calibrated in one process, and what was printed."""
+    folder = tmp_path_factory.mktemp("serial")
+    output, code = ran(folder, workflow(), "--output", str(folder / "mine.safetensors"))
+    assert code == 0, output
+    return (folder / "mine.safetensors").read_bytes(), output
+
+
+def test_a_workflow_is_calibrated_without_a_window(serial, engine):
+    data, output = serial
+    file = engine("schedule_format").from_bytes(data, "mine")
+    assert (file.name, file.steps, file.held_out, file.notes) == ("mine", 10, 3, ())
+    made = file.provenance
+    assert (made.sampler, made.scheduler, made.cfg, made.size) == ("euler", "normal", 3.0, "16x16x16")
+    assert made.network.cls.endswith("UNetModel") and made.network.weights and made.stages > 0
+    assert "100%" in output and "Written: " in output and output.count("uncalibrated") >= 3
+
+
+@pytest.mark.ray
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signal that ends a process at once.")
+def test_two_ray_workers_one_of_them_killed_write_the_same_file(serial, tmp_path):
+    if not RAY.is_dir():
+        pytest.skip("Ray is not installed for the tests; scripts/test.py tries, and says what is in the way.")
+    options = ("--output", str(tmp_path / "mine.safetensors"), "--ray", "local", "--workers", "2")
+    output, killed = "", None
+    with started(tmp_path, workflow(), *options, ray=RAY) as process:
+        while character := process.stdout.read(1):
+            output += character
+            workers = re.findall(r"is ready: process (\d+) on", output)
+            if killed is None and len(workers) == 2 and re.search(r"Measuring how errors travel \([3-9]", output):
+                killed = int(workers[0])
+                os.kill(killed, signal.SIGKILL)
+    assert process.returncode == 0 and killed, output
+    assert "ended early; its run is made again" in output
+    assert re.sub(DATE, b"", (tmp_path / "mine.safetensors").read_bytes()) == re.sub(DATE, b"", serial[0])
+
+
+def test_without_ray_it_says_how_to_install_it(tmp_path):
+    output, code = ran(tmp_path, workflow(), "--ray", "local")
+    if "Starting" in output:
+        pytest.skip("Ray is in this Python, so that its absence cannot be tried.")
+    assert code == 1 and '-m pip install "ray' in output and "Traceback" not in output
+
+
+def two_nodes():
+    return {**workflow(), "again": workflow()["auto"]}
+
+
+def broken(node, name, value):
+    prompt = workflow()
+    prompt[node]["inputs"][name] = value
+    return prompt
+
+
+@pytest.mark.parametrize(
+    ("prompt", "says"),
+    [
+        ("{", "is not JSON"),
+        ({"nodes": [], "links": []}, "not in API format"),
+        ({"model": workflow()["model"]}, "has no node FRDiffAutoFR"),
+        (two_nodes(), "choose one with --node: auto, again"),
+        (broken("auto", "steps", 2), "FRDiffAutoFR: Value 2 smaller than min of 5"),
+        (broken("model", "model", "other"), "FRDiffDemoModelLoader of the workflow failed: The demo model demo_other"),
+    ],
+)
+def test_a_workflow_that_cannot_be_used_is_refused_in_a_sentence(tmp_path, prompt, says):
+    output, code = ran(tmp_path, prompt)
+    # Before it there may be what ComfyUI writes about nodes that did not load.
+    last = output.splitlines()[-1]
+    assert code == 1 and last.startswith("The calibration stopped: ") and says in last
+
+
+@dataclass(frozen=True)
+class Job:
+    number: int
+    truth: object = None
+
+
+class Task(Exception):
+    cause = ValueError("what went wrong")
+
+
+class Died(Exception):
+    pass
+
+
+class FakeRay:
+    """Ray as far as `Workers` sees it: does calls in any order; `ends(job)` says how often a job ends its worker."""
+
+    class exceptions:
+        RayTaskError, RayActorError = Task, Died
+
+    def __init__(self, ends=lambda job: 0):
+        self.ends, self.done, self.put_count, self.made = ends, [], 0, 0
+        self.ready = self.do = self
+        self.calls = {}
+        self.random = random.Random(1)
+
+    def worker(self):
+        self.made += 1
+        return self
+
+    def remote(self, *arguments):
+        reference = object()
+        self.calls[reference] = arguments
+        return reference
+
+    def put(self, value):
+        self.put_count += 1
+        return value
+
+    def wait(self, references, num_returns):
+        first = self.random.choice(references)
+        return [first], [each for each in references if each is not first]
+
+    def get(self, reference):
+        if not self.calls[reference]:
+            return "here", {"seed": 1}
+        job, truth = self.calls[reference]
+        self.done.append(job.number)
+        if job.number < 0:
+            raise Task
+        if self.done.count(job.number) <= self.ends(job):
+            raise Died("the worker is gone")
+        return job.number, truth
+
+
+def workers(ray, said=None):
+    return ray_workers.Workers(ray, ray.worker, 3, (said if said is not None else []).append)
+
+
+def test_results_come_in_order_whoever_is_first():
+    ray, truth = FakeRay(), object()
+    jobs = [Job(number, truth) for number in range(7)]
+    assert list(workers(ray).do(jobs)) == [(number, truth) for number in range(7)]
+    assert ray.put_count == 1 and ray.done != sorted(ray.done) == list(range(7))
+
+
+def test_a_job_that_ended_its_worker_is_done_again_but_not_for_ever():
+    said = []
+    ray = FakeRay(ends=lambda job: 2 if job.number == 3 else 0)
+    assert [number for number, _ in workers(ray, said).do([Job(n) for n in range(5)])] == list(range(5))
+    assert ray.done.count(3) == 3 and ray.made == 3 + 2 and sum("ended early" in text for text in said) == 2
+    with pytest.raises(host_script.SetupError, match="ended its Ray worker 3 times"):
+        list(workers(FakeRay(ends=lambda job: 99)).do([Job(1)]))
+
+
+def test_what_is_left_of_jobs_that_nobody_asks_for_does_not_get_among_others():
+    ray = FakeRay()
+    pool = workers(ray)
+    first = pool.do([Job(number) for number in range(6)])
+    next(first)
+    first.close()
+    assert [number for number, _ in pool.do([Job(number) for number in range(10, 15)])] == list(range(10, 15))
+    assert len([number for number in ray.done if number < 6]) < 6
+
+
+def test_what_went_wrong_in_a_job_is_raised_as_it_was():
+    with pytest.raises(ValueError, match="what went wrong"):
+        list(workers(FakeRay()).do([Job(-1)]))
