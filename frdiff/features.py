@@ -33,7 +33,9 @@ class Stream:
     """All that is remembered of one condition: past outputs with their flow times, newest last, and stages."""
 
     times: deque[float]
+    # As the run's Space remembers them; `dtype` is that of the network's own.
     outputs: deque[Any]
+    dtype: torch.dtype | None = None
     evaluation: int = 0
     stages: dict[StageName, StageFeature] = field(default_factory=dict)
     # Those of the last keyframe, found in the network.

@@ -126,12 +126,13 @@ def chebyshev_weights(t: float, times: Sequence[float]) -> list[float]:
 
 REUSE = Forecaster("reuse", reuse_weights, history=1)
 KRIGING = Forecaster("kriging", kriging_weights, history=3)
+DAMPED = Forecaster("damped linear", damped_weights, history=2)
 FORECASTERS = {
     each.name: each
     for each in (
         REUSE,
         Forecaster("mean", mean_weights, history=2),
-        Forecaster("damped linear", damped_weights, history=2),
+        DAMPED,
         Forecaster("linear", linear_weights, history=2),
         Forecaster("quadratic", quadratic_weights, history=3),
         Forecaster("chebyshev", chebyshev_weights, history=8),
@@ -141,14 +142,17 @@ FORECASTERS = {
 
 
 def combine(weights: Sequence[float], outputs: Sequence[Any]) -> Any:
-    """Return `sum_k w_k h_k` as new tensors; an output is a tensor or a list or tuple of tensors."""
+    """Return `sum_k w_k h_k` as new tensors of the first one's kind; an output is a tensor, or a list or tuple of them.
+
+    Half precision is added up in single precision.
+    """
     first = outputs[0]
     if isinstance(first, (list, tuple)):
         return type(first)(combine(weights, parts) for parts in zip(*outputs, strict=True))
-    total = first * weights[0]
+    total = first.to(torch.promote_types(first.dtype, torch.float32)) * weights[0]
     for weight, output in zip(weights[1:], outputs[1:], strict=True):
         total = torch.add(total, output, alpha=weight)
-    return total
+    return total.to(first.dtype)
 
 
 def relative_error(forecast: Any, truth: Any) -> float:

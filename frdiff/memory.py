@@ -12,7 +12,7 @@ from .features import Features
 from .forms import Inner
 from .probing import Stages
 from .schedule import Schedule
-from .stages import Stage, partial_cost
+from .stages import Stage
 
 COARSER = (
     "The cache budget of {budget:g} MB was too small for the branches of blocks: whole blocks are remembered instead."
@@ -34,17 +34,17 @@ class Memory:
     def __init__(
         self, schedule: Schedule, stages: Stages, free: Callable[[], None], is_exhausted: Callable[[Exception], bool]
     ) -> None:
-        self.features = Features(schedule.budget_mb * 1e6, schedule.forecaster.history)
+        rules = (schedule.forecaster, schedule.noisy_forecaster) if schedule.adapts else (schedule.forecaster,)
+        self._history = max(rule.history for rule in rules)
+        self.features = Features(schedule.budget_mb * 1e6, self._history)
         self.gave_up = False
         self._budget_mb = schedule.budget_mb
-        self._history = schedule.forecaster.history
         self._stages = stages
         self._free = free
         self._is_exhausted = is_exhausted
         # The host may answer the conditions of a step from several threads.
         self._lock = threading.Lock()
         self._kept: frozenset[str] | None = None
-        self._share = 1.0
         self._need = 0
         self.shortage: str | None = None
 
@@ -58,11 +58,6 @@ class Memory:
             return ()
         return tuple(s for s in self._stages.of(network) if self._kept is None or s.path in self._kept)
 
-    def partial_cost(self) -> float | None:
-        """The expected time of a partial step over that of a full one; None where all of it is computed."""
-        costs = [cost for cost in map(partial_cost, self._stages.found()) if cost is not None]
-        return 1 - (1 - max(costs)) * self._share if costs and self._share else None
-
     def step_down(self) -> None:
         """Between evaluations: remember less from now on, when the last keyframe did not fit."""
         if not self.features.stages_over_budget:
@@ -73,8 +68,6 @@ class Memory:
             return
         needs, stages = self.features.needs(), max(self._stages.found(), key=len, default=())
         self._kept = fitting(stages, needs, self.features.room)
-        saved = {stage.path: work(stage, needs.get(stage.path, 0)) for stage in stages}
-        self._share *= sum(saved[path] for path in self._kept) / sum(saved.values())
         self._need = max(self._need, sum(needs.values()))
         self.shortage = OVER_BUDGET.format(
             budget=self._budget_mb, kept=len(self._kept), all=len(stages), need=self._need / 1e6

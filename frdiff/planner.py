@@ -22,9 +22,6 @@ GRID_TOLERANCE = 1e-3
 # follow the steps' own order.
 MAX_AGE_PER_STEP = 4
 
-NOISE_ALONE = (
-    "Every step was computed in full: the sampler adds noise, and no stages are known that would let it through."
-)
 OWN_LEVELS = "Steps were computed in full: the sampler chooses noise levels of its own, which no plan can know."
 UPWARD = "Every step was computed in full: the noise levels do not go down from step to step."
 SPLIT = "The sampler uses the unconditional output by itself (CFG++): with a cfg above 2, fewer steps serve better."
@@ -36,7 +33,7 @@ class Planner:
     """Follows a run through its noise levels `sigmas` and gives each evaluation its part of the plan.
 
     `flow_time` maps a sigma to flow time, `region` is 1 where the sampler is free, `rehearsal` says what
-    the sampler does where that is known. `partial_cost` gives the cost of a partial step once the networks are known.
+    the sampler does where that is known.
     """
 
     def __init__(
@@ -46,15 +43,13 @@ class Planner:
         flow_time: Callable[[float], float],
         region: torch.Tensor | None,
         rehearsal: Rehearsal | None,
-        partial_cost: Callable[[], float | None],
     ) -> None:
         self.sigmas = [float(sigma) for sigma in sigmas]
         self._schedule = schedule
-        self._partial_cost = partial_cost
         self._adds_noise = rehearsal.adds_noise if rehearsal and schedule.adapts else None
         self.solver = rehearsal.solver(self.sigmas) if rehearsal else None
         times = tuple(flow_time(sigma) for sigma in self.sigmas)
-        self._course = Course(times, emphasis=self.solver.emphasis(self.sigmas) if self.solver else ())
+        self._course = Course(times, bool(self._adds_noise)).of(self.solver, self.sigmas)
         self._refusal = UPWARD if any(b > a for a, b in pairwise(self.sigmas)) else None
         self._evaluations: list[StepRecord] = []
         self.watch = SolverWatch(region)
@@ -90,9 +85,7 @@ class Planner:
             yield self._refusal
         if self.watch.uses_parts:
             yield SPLIT
-        if self._course.stochastic and self._course.partial_cost is None:
-            yield NOISE_ALONE
-        elif shortfall := self._schedule.shortfall(self._course):
+        if shortfall := self._schedule.shortfall(self._course):
             yield shortfall
         elif not self._refusal and all(step.kind is StepKind.FULL for step in self.plan):
             yield NOTHING_TO_SKIP.format(self.steps)
@@ -110,9 +103,6 @@ class Planner:
         return self._course.steps
 
     def _planned(self, index: int) -> StepPlan:
-        if self._adds_noise and not self._evaluations:
-            # Partial steps may follow at once.
-            return StepPlan(StepKind.FULL, keeps_stages=True)
         owner = self._owner(index)
         return self.plan[owner] if owner < len(self.plan) else StepPlan(StepKind.FULL)
 
@@ -137,12 +127,9 @@ class Planner:
 
     def _replan(self, index: int) -> None:
         """Plan again, at step `index`, when the run has shown whether noise is added."""
-        if not self._evaluations:
-            return
         noisy = bool(self.stochastic)
         if noisy != self._course.stochastic:
-            passed = 0 if self._adds_noise else index
-            self._course = replace(self._course, stochastic=noisy, partial_cost=self._partial_cost(), passed=passed)
+            self._course = replace(self._course, stochastic=noisy, passed=index)
             self._make_plan()
 
     def _make_plan(self) -> None:

@@ -27,13 +27,23 @@ class Solver:
         """Whether a change of one output can be taken back in the next without growing from step to step."""
         return all(sum(map(abs, uses[:-1])) < abs(uses[-1]) for uses in self.uses)
 
-    def emphasis(self, sigmas: Sequence[float]) -> tuple[float, ...]:
-        """How much each output counts, over all its uses, relative to its use by Euler's method."""
+    @property
+    def forgets(self) -> bool:
+        """Whether each latent is made of the newest output and fresh noise alone, as LCM's is."""
+        return not any(self.keeps)
+
+    @property
+    def totals(self) -> tuple[float, ...]:
+        """How much of each output is used in all, whatever the signs."""
         used = np.zeros(len(self.keeps))
         for uses in self.uses:
             used[: len(uses)] += np.abs(uses)
+        return tuple(used.tolist())
+
+    def emphasis(self, sigmas: Sequence[float]) -> tuple[float, ...]:
+        """The totals relative to what Euler's method uses."""
         euler = [1 - after / sigma for sigma, after in zip(sigmas, sigmas[1:], strict=False)]
-        return tuple(float(u / e) if e > 0 else 1.0 for u, e in zip(used, euler, strict=True))
+        return tuple(used / each if each > 0 else 1.0 for used, each in zip(self.totals, euler, strict=True))
 
 
 @dataclass(frozen=True)

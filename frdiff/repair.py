@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,9 +38,9 @@ class Repair:
 
     When a step is computed, the outputs of the skipped steps before it can be interpolated instead of extrapolated.
     From the differences the solver's recursion tells how far off the latent is, and the computed step's own answer
-    carries the correction. The denoised latent `D = c x + a raw` is taken to be the same at the displaced input, so
-    that the displacement shows in the raw output; it is taken out of what is remembered of it. `scales` are
-    `(c, a)` of each step.
+    carries the correction. The denoised latent `D = c x + a output` is taken to be the same at the displaced input,
+    so that the displacement shows in the output; it is taken out of what is remembered of it. `scales` are `(c, a)` of
+    each step (Space).
     """
 
     def __init__(self, strength: float, solver: Solver, scales: Sequence[tuple[float, float]]) -> None:
@@ -50,17 +50,16 @@ class Repair:
         self._streams: dict[Hashable, _Stream] = {}
 
     def forecast(self, key: Hashable, step: int, time: float, output: Any) -> Any:
-        """What to answer for a skipped step with this forecast."""
+        """What to add to the forecast `output` of a skipped step, None for nothing."""
         stream = self._streams.setdefault(key, _Stream())
         stream.made.append(Forecast(step, time, output))
-        return self._answer(stream, step, output, None)
+        return self._addition(stream, step, None)
 
     def computed(self, key: Hashable, step: int, known: Stream, rule: Forecaster) -> Any:
-        """What to answer for a computed step, whose output is the newest one in `known`."""
+        """What to add to the output of a computed step, the newest one in `known`; None for nothing."""
         stream = self._streams.setdefault(key, _Stream())
         made, stream.made = stream.made, []
-        output = known.outputs[-1]
-        return self._answer(stream, step, output, self._correction(made, step, known, rule) if made else None)
+        return self._addition(stream, step, self._correction(made, step, known, rule) if made else None)
 
     def clear(self) -> None:
         """Forget everything."""
@@ -85,8 +84,8 @@ class Repair:
         known.outputs[-1] = combine((1.0, *(-echo * b for b in before)), (known.outputs[-1], *errors))
         return combine([-self._strength * e / (use * a) for e in after], errors)
 
-    def _answer(self, stream: _Stream, step: int, output: Any, correction: Any) -> Any:
-        """The output with a correction, and without what the solver still makes of earlier ones."""
+    def _addition(self, stream: _Stream, step: int, correction: Any) -> Any:
+        """A correction, less what the solver still makes of earlier ones."""
         uses = self._solver.uses[step]
         use = uses[step] * self._scales[step][1]
         late = {
@@ -100,18 +99,14 @@ class Repair:
         # Solvers remember few outputs.
         stream.added = {earlier: added for earlier, added in stream.added.items() if step - earlier < MEMORY}
         if not parts:
-            return output
+            return None
         stream.added[step] = combine(weights, parts)
-        return combine((1.0, 1.0), (output, stream.added[step]))
+        return stream.added[step]
 
 
-def repair_of(
-    strength: float, solver: Solver | None, sigmas: Sequence[float], scales: Callable[[float], tuple[float, float]]
-) -> Repair | None:
+def repair_of(strength: float, solver: Solver | None, scales: Sequence[tuple[float, float]]) -> Repair | None:
     """The repair of a run, None where there is none to make or the solver would carry it too far."""
-    if not strength or solver is None or not solver.correctable:
-        return None
-    return Repair(strength, solver, [scales(sigma) for sigma in sigmas[:-1]])
+    return Repair(strength, solver, scales) if strength and solver is not None and solver.correctable else None
 
 
 def _effect(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from .errors import FRDiffError
-from .forecast import REUSE, Forecaster
+from .forecast import DAMPED, REUSE, Forecaster
 from .provenance import Network
+from .rehearsal import Solver
 
 
 class StepKind(Enum):
@@ -36,17 +37,20 @@ class Course:
     """What is known of a sampling run when its steps are planned.
 
     `times` are the noise levels as flow times `s / (1 + s)` with `s = sigma / alpha`, from 1 (noise) to 0 (data),
-    one more than there are steps. `stochastic` says that the sampler adds fresh noise. `partial_cost` is
-    the time of a partial step over that of a full one, None where partial steps cannot be made. `passed` steps
-    were made before this was known. `emphasis` is how much an error of each step's output counts with this sampler,
-    relative to Euler's method; empty where that is not known.
+    one more than there are steps. `stochastic` says that the sampler adds fresh noise; `passed` steps were made before
+    this was known. `uses` is how much of each step's denoised latent the sampler takes in all,
+    `emphasis` the same relative to Euler's method; empty where that is not known.
     """
 
     times: tuple[float, ...]
     stochastic: bool = False
-    partial_cost: float | None = None
     passed: int = 0
+    uses: tuple[float, ...] = ()
     emphasis: tuple[float, ...] = ()
+
+    def of(self, solver: Solver | None, sigmas: Sequence[float]) -> Course:
+        """The course with what is known of the sampler."""
+        return replace(self, uses=solver.totals, emphasis=solver.emphasis(sigmas)) if solver else self
 
     @property
     def steps(self) -> int:
@@ -58,7 +62,8 @@ class Course:
 class Schedule:
     """What every schedule says besides its plan.
 
-    `forecaster` answers for steps that are not computed; `guarded` lets a bad forecast turn the next skipped
+    `forecaster` answers for steps that are not computed, of raw outputs; `noisy_forecaster`, of denoised latents where
+    an adapting schedule's sampler adds noise; `guarded` lets a bad forecast turn the next skipped
     steps into full ones; `adapts` makes a new plan when the run shows that its sampler adds noise;
     `budget_mb` bounds the memory of remembered stages. `finer` remembers the branches of a block before
     their gates, where it offers them, instead of the whole block; `inner` leaves the first and the last stage
@@ -68,6 +73,7 @@ class Schedule:
 
     name: str
     forecaster: Forecaster = REUSE
+    noisy_forecaster: Forecaster = DAMPED
     guarded: bool = False
     adapts: bool = False
     budget_mb: float = 4096.0

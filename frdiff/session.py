@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from .constants import Constants
 from .facts import default_flow_time, noise_prediction_scales
 from .families import Family
 from .features import Stream
-from .forecast import combine, relative_error
+from .forecast import REUSE, Forecaster, combine, relative_error
 from .memory import FREED, Memory, is_out_of_memory
 from .planner import SIGMA_TOLERANCE, Planner
 from .probing import Stages
@@ -23,14 +24,28 @@ from .rehearsal import Rehearsal
 from .repair import Repair, repair_of
 from .report import RunReport, StepRecord
 from .schedule import Plan, Schedule, StepKind, StepPlan
+from .space import Space
 from .stages import Stage, StageCall
 from .swapping import Forward, swapped
 
 NO_STAGES = "Partial steps were computed in full: no stages are known in a network of class {}."
 STALE = "Some steps were computed in full: the sampler went back in sigma, or what was remembered was too old."
 UNSEEN = "Some calls were computed in full: nothing was remembered yet for their condition."
+NO_LATENT = (
+    "Skipped steps were computed in full: the sampler adds noise, and the network's output is no latent like its input."
+)
 NO_FEATURES = "Some partial steps were computed in full: no stage had been remembered before them."
 SLOWER = "Reused steps took as long as full ones: nothing was gained by them."
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A network call: the stream that it belongs to, and the module whose `forward` is answered for."""
+
+    key: Hashable
+    network: torch.nn.Module
+    entry: torch.nn.Module
+    x: torch.Tensor | None
 
 
 class Session:
@@ -58,14 +73,17 @@ class Session:
     ) -> None:
         self._schedule = schedule
         self._flow_time = flow_time
+        self._scales = scales
         self._observe = observe
         self._stages = Stages(families, schedule.finer, schedule.inner)
         self._memory = Memory(schedule, self._stages, free_memory, is_out_of_memory)
         self._features = self._memory.features
         self._constants = Constants(self._features)
-        self._planner = Planner(schedule, sigmas, flow_time, region, rehearsal, self._memory.partial_cost)
+        self._planner = Planner(schedule, sigmas, flow_time, region, rehearsal)
+        self._space = Space(bool(self._planner.stochastic))
         # A masked run changes the latent between its steps.
-        self._repair = repair_of(schedule.repair, None if region is not None else self._planner.solver, sigmas, scales)
+        solver = None if region is not None else self._planner.solver
+        self._repair = repair_of(schedule.repair, solver, [self._space_at(sigma).scales for sigma in sigmas[:-1]])
         self._compiled: set[int] = set()
         self._ordinals: dict[Hashable, int] = {}
         self._clock = Clock()
@@ -92,7 +110,7 @@ class Session:
 
         `output_bytes` are those of one evaluation's outputs, `stage_bytes` about those of all stages.
         """
-        may_keep = self._planner.stochastic or any(step.keeps_stages for step in self.plan)
+        may_keep = any(step.keeps_stages for step in self.plan)
         self.report.bytes_reserved = self._memory.wanted(output_bytes, stage_bytes if may_keep else 0)
         return self.report.bytes_reserved
 
@@ -102,6 +120,7 @@ class Session:
         self._step, self._record = self._planner.begin(sigma, x)
         if self._step.keeps_stages:
             self._features.start_keyframe()
+        self._enter(Space(bool(self._planner.stochastic), *self._scales(sigma)))
         self._time = self._flow_time(sigma)
         self._ordinals.clear()
         self.report.records.append(self._record)
@@ -112,13 +131,15 @@ class Session:
         self._planner.noted(denoised)
 
     def call(
-        self, key: Hashable, network: torch.nn.Module, run: Callable[[], Any], compiled: torch.nn.Module | None = None
-    ) -> Any:
+        self, key: Hashable, network: torch.nn.Module, run: Callable[[], Any],
+        compiled: torch.nn.Module | None = None, x: torch.Tensor | None = None,
+    ) -> Any:  # fmt: skip
         """Answer one network call of the evaluation that was begun.
 
         `key` identifies the condition; `run()` calls `network` once, through whatever the host puts around
         it. The network is answered for in full, in part or not at all; the result is what `run()` returns.
-        `compiled` is the module that stands for the network where torch compiled it as a whole.
+        `compiled` is the module that stands for the network where torch compiled it as a whole; `x` is the latent
+        that the call is about, as the sampler has it.
         """
         if self._record is None:
             raise RuntimeError("begin_evaluation comes before the first call.")
@@ -127,9 +148,8 @@ class Session:
             self._ordinals[key, id(network)] = ordinal + 1
         if compiled is not None:
             self._compiled.add(id(network))
-        entry = network if compiled is None else compiled
-        name = (key, id(network), ordinal)
-        result = self._memory.attempt(lambda: self._attempt(name, network, entry, run), self._forget_forecasts)
+        call = _Call((key, id(network), ordinal), network, network if compiled is None else compiled, x)
+        result = self._memory.attempt(lambda: self._attempt(call, run), self._forget_forecasts)
         with self._lock:
             self._planner.noted_call(result)
         return result
@@ -151,22 +171,32 @@ class Session:
         self._constants.clear()
         return self.report
 
-    def _attempt(self, key: Hashable, network: torch.nn.Module, entry: torch.nn.Module, run: Callable[[], Any]) -> Any:
+    def _space_at(self, sigma: float) -> Space:
+        return Space(self._space.denoised, *self._scales(sigma))
+
+    def _enter(self, space: Space) -> None:
+        """What was remembered of raw outputs is of no use when the run has shown that noise is added."""
+        if space.denoised != self._space.denoised:
+            self._features.clear()
+            self._repair = None
+        self._space = space
+
+    def _attempt(self, call: _Call, run: Callable[[], Any]) -> Any:
         assert self._record is not None
         with self._lock:
-            stream = self._features.get(key)
-            step = self._decide(stream, network)
-        answer = self._answer(step, key, stream, network, entry.forward)
-        with self._clock.measure(self._record), swapped({entry: answer}):
+            stream = self._features.get(call.key)
+            step = self._decide(call, stream)
+        answer = self._answer(step, call, stream, call.entry.forward)
+        with self._clock.measure(self._record), swapped({call.entry: answer}):
             return run()
 
-    def _decide(self, stream: Stream | None, network: torch.nn.Module) -> StepPlan:
+    def _decide(self, call: _Call, stream: Stream | None) -> StepPlan:
         """The step's plan, or a full step where the plan cannot be followed, with the reason noted."""
         assert self._record is not None
-        stages = self._stages.of(network)
+        stages = self._stages.of(call.network)
         if self._step.kind is StepKind.FULL:
             return self._step
-        reason = self._reason_to_compute(stream, stages, network)
+        reason = self._reason_to_compute(call, stream, stages)
         if reason is None:
             return self._step
         self.report.add_reason(reason)
@@ -174,50 +204,62 @@ class Session:
         self._record.mix = 1.0
         return StepPlan(StepKind.FULL, keeps_stages=True)
 
-    def _reason_to_compute(
-        self, stream: Stream | None, stages: tuple[Stage, ...], network: torch.nn.Module
-    ) -> str | None:
+    def _reason_to_compute(self, call: _Call, stream: Stream | None, stages: tuple[Stage, ...]) -> str | None:
         if stream is None or not stream.outputs:
             return UNSEEN
         age = len(self.report.records) - stream.evaluation
         if self._time > stream.times[-1] * (1 + SIGMA_TOLERANCE) or age > self._planner.max_age:
             return STALE
         if self._step.kind is StepKind.SKIP:
-            return None
+            return None if self._space.fits(stream.outputs[-1], call.x) else NO_LATENT
         if self._memory.gave_up:
             return FREED
         if not stages:
-            return NO_STAGES.format(type(network).__name__)
+            return NO_STAGES.format(type(call.network).__name__)
         return None if stream.stages else self._memory.shortage or NO_FEATURES
 
-    def _answer(
-        self, step: StepPlan, key: Hashable, stream: Stream | None, network: torch.nn.Module, forward: Forward
-    ) -> Forward:
+    def _answer(self, step: StepPlan, call: _Call, stream: Stream | None, forward: Forward) -> Forward:
         """The network's `forward` for this call."""
 
         def answered(*args: Any, **kwargs: Any) -> Any:
             if step.kind is StepKind.SKIP and stream is not None:
-                forecast = self._forecast(stream)
-                repair = self._repairing
-                return repair.forecast(key, self._place, self._time, forecast) if repair else forecast
-            with swapped(self._constants.forwards(key, network)):
+                return self._skipped(call, stream)
+            with swapped(self._constants.forwards(call.key, call.network)):
                 if step.kind is StepKind.PARTIAL and stream is not None:
-                    return self._partial(step, stream, network, lambda: forward(*args, **kwargs))
-                return self._full(step, key, network, lambda: forward(*args, **kwargs))
+                    return self._partial(step, call, stream, lambda: forward(*args, **kwargs))
+                return self._full(step, call, lambda: forward(*args, **kwargs))
 
         return answered
 
-    def _full(self, step: StepPlan, key: Hashable, network: torch.nn.Module, compute: Callable[[], Any]) -> Any:
-        stream = self._features.start(key)
+    def _skipped(self, call: _Call, stream: Stream) -> Any:
+        forecast, repair = self._forecast(stream), self._repairing
+        addition = repair.forecast(call.key, self._place, self._time, forecast) if repair else None
+        if addition is not None:
+            forecast = combine((1.0, 1.0), (forecast, addition))
+        return self._space.answer(forecast, call.x, stream.dtype)
+
+    def _full(self, step: StepPlan, call: _Call, compute: Callable[[], Any]) -> Any:
+        stream, network = self._features.start(call.key), call.network
         stream.held = self._memory.stages_of(network) if step.keeps_stages else ()
         remembering = StageCall(stream.held, stream, self._features).remembering()
         with self._stages.watching(network), self._swapped(network, remembering):
             output = self._computed(compute)
+        remembered = self._space.remembered(output, call.x)
         if self._planner.guard and stream.outputs:
-            self._test_forecast(stream, output)
-        self._features.keep_output(stream, self._time, len(self.report.records), output)
+            self._test_forecast(stream, remembered)
+        stream.dtype = getattr(output, "dtype", None)
+        self._features.keep_output(stream, self._time, len(self.report.records), remembered)
         repair = self._repairing
-        return repair.computed(key, self._place, stream, self._schedule.forecaster) if repair else output
+        correction = repair.computed(call.key, self._place, stream, self._forecaster) if repair else None
+        return output if correction is None else self._space.corrected(output, correction)
+
+    def _partial(self, step: StepPlan, call: _Call, stream: Stream, compute: Callable[[], Any]) -> Any:
+        with self._swapped(call.network, StageCall(stream.held, stream, self._features).reusing()):
+            output = self._computed(compute)
+        if step.mix == 1:
+            return output
+        forecast = self._space.answer(self._forecast(stream), call.x, stream.dtype)
+        return combine((step.mix, 1 - step.mix), (output, forecast))
 
     @property
     def _place(self) -> int:
@@ -232,11 +274,6 @@ class Session:
         if self._repair:
             self._repair.clear()
 
-    def _partial(self, step: StepPlan, stream: Stream, network: torch.nn.Module, compute: Callable[[], Any]) -> Any:
-        with self._swapped(network, StageCall(stream.held, stream, self._features).reusing()):
-            output = self._computed(compute)
-        return output if step.mix == 1 else combine((step.mix, 1 - step.mix), (output, self._forecast(stream)))
-
     def _swapped(
         self, network: torch.nn.Module, forwards: dict[torch.nn.Module, Forward]
     ) -> AbstractContextManager[None]:
@@ -244,7 +281,14 @@ class Session:
         return swapped(forwards, compiled)
 
     def _forecast(self, stream: Stream) -> Any:
-        return combine(self._schedule.forecaster.weights(self._time, list(stream.times)), list(stream.outputs))
+        return combine(self._forecaster.weights(self._time, list(stream.times)), list(stream.outputs))
+
+    @property
+    def _forecaster(self) -> Forecaster:
+        if not self._space.denoised:
+            return self._schedule.forecaster
+        solver = self._planner.solver
+        return REUSE if solver and solver.forgets else self._schedule.noisy_forecaster
 
     def _test_forecast(self, stream: Stream, output: Any) -> None:
         """At a full step after a skipped one, compare the forecast that would have been made with the truth."""

@@ -17,7 +17,6 @@ from .swapping import swapped as swapped
 
 # Of a full step, measured on the demo models on two cores (scripts/bench.py --overhead).
 COST_WITHIN_BLOCKS = 0.31
-COST_OF_BLOCKS = 0.10
 # Fewer stages are all reused.
 SMALLEST_INNER = 4
 
@@ -50,13 +49,6 @@ def find_stages(
         for stage in _stages_of(path, block, family_of(block, families), finer, inner)
     )
     return found[1:-1] if inner and len(found) >= SMALLEST_INNER else found
-
-
-def partial_cost(stages: tuple[Stage, ...]) -> float | None:
-    """The expected time of a step that reuses `stages`, over that of a full one; None without stages."""
-    if not stages:
-        return None
-    return COST_WITHIN_BLOCKS if any(isinstance(stage.form, (Inner, Value)) for stage in stages) else COST_OF_BLOCKS
 
 
 class StageCall:

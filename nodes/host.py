@@ -171,7 +171,7 @@ def _add_run_wrappers(wrappers: dict[str, dict[str, list[Any]]], session: Any) -
             return executor(x, t, c_concat, c_crossattn, lists, options, **kwargs)
 
         compiled = None if entered is network else entered
-        return session.call(stream_key(x, options, control, model), network, run, compiled)
+        return session.call(stream_key(x, options, control, model), network, run, compiled, x)
 
     wrappers.setdefault(WrappersMP.PREDICT_NOISE, {})[KEY] = [predict_noise]
     if isinstance(session, Session):

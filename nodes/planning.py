@@ -92,13 +92,9 @@ def _plan(settings: Settings, _: Any) -> dict[str, Any]:
     sigmas = levels.tolist()
     flow_time = flow_time_of(model)
     rehearsal = rehearse(comfy.samplers.sampler_object(settings.sampler_name), levels, model)
-    solver = rehearsal.solver(sigmas) if rehearsal else None
-    course = Course(
-        tuple(flow_time(sigma) for sigma in sigmas),
-        bool(rehearsal and rehearsal.adds_noise),
-        COST_WITHIN_BLOCKS,
-        emphasis=solver.emphasis(sigmas) if solver else (),
-    )
+    times = tuple(flow_time(sigma) for sigma in sigmas)
+    course = Course(times, bool(rehearsal and rehearsal.adds_noise))
+    course = course.of(rehearsal.solver(sigmas) if rehearsal else None, sigmas)
     steps = (schedule or Schedule("off")).plan(course)
     cells = planned_cells(sigmas, steps)
     return {

@@ -73,8 +73,9 @@ class GatedRun:
         """Nothing to note."""
 
     def call(
-        self, key: Hashable, network: torch.nn.Module, run: Callable[[], Any], compiled: torch.nn.Module | None = None
-    ) -> Any:
+        self, key: Hashable, network: torch.nn.Module, run: Callable[[], Any],
+        compiled: torch.nn.Module | None = None, x: torch.Tensor | None = None,
+    ) -> Any:  # fmt: skip
         """Compute one call, without keeping what its gradient needs, and mix by the gate."""
         entry = network if compiled is None else compiled
         forward = entry.forward

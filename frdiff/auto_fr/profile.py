@@ -16,6 +16,7 @@ from ..families import Family
 from ..features import Features, Stream
 from ..planner import step_index
 from ..probing import Stages
+from ..rehearsal import Solver
 from ..report import RunReport
 from ..schedule import Course
 from ..solver import SolverWatch
@@ -61,11 +62,12 @@ class Trajectory:
     stochastic: bool
     stages: int
     final: torch.Tensor
+    solver: Solver | None = None
 
     @property
     def course(self) -> Course:
         """The run as a schedule sees it."""
-        return Course(self.times, self.stochastic, self.partial_cost)
+        return Course(self.times, self.stochastic).of(self.solver, self.sigmas)
 
     @property
     def partial_cost(self) -> float | None:
@@ -108,6 +110,7 @@ class Recorder:
         self._anchor: int | None = None
         self._compiled = False
         self._watch = SolverWatch(facts.region)
+        self._rehearsal, self._solver = facts.rehearsal, facts.solver
         self.report = RunReport("recording", len(self._sigmas) - 1)
         self.evaluations: list[Evaluation] = []
         self.network: torch.nn.Module | None = None
@@ -124,7 +127,7 @@ class Recorder:
         self._watch.arrived(x)
         step = step_index(sigma, self._sigmas)
         first = not self.evaluations or self.evaluations[-1].step != step
-        if self._watch.stochastic and first and step % max(self._anchor_every, 1) == 0:
+        if self._noisy and first and step % max(self._anchor_every, 1) == 0:
             self._anchor = step
         self.evaluations.append(Evaluation(step, sigma, self._flow_time(sigma), compact(x)))
 
@@ -134,8 +137,9 @@ class Recorder:
         self.evaluations[-1].denoised = compact(denoised)
 
     def call(
-        self, key: Hashable, network: torch.nn.Module, run: Callable[[], Any], compiled: torch.nn.Module | None = None
-    ) -> Any:
+        self, key: Hashable, network: torch.nn.Module, run: Callable[[], Any],
+        compiled: torch.nn.Module | None = None, x: torch.Tensor | None = None,
+    ) -> Any:  # fmt: skip
         """Compute and record one network call."""
         self.network = network
         self._compiled = compiled is not None
@@ -159,10 +163,14 @@ class Recorder:
     def trajectory(self, seed: int, final: torch.Tensor) -> Trajectory:
         """What was recorded of a run that ended with `final`."""
         times = tuple(self._flow_time(sigma) for sigma in self._sigmas)
-        stochastic = bool(self._watch.stochastic)
         return Trajectory(
-            seed, tuple(self._sigmas), times, self.evaluations, stochastic, self.stages, final.detach().cpu()
-        )
+            seed, tuple(self._sigmas), times, self.evaluations, self._noisy, self.stages, final.detach().cpu(),
+            self._solver,
+        )  # fmt: skip
+
+    @property
+    def _noisy(self) -> bool:
+        return self._rehearsal.adds_noise if self._rehearsal else bool(self._watch.stochastic)
 
     def _computed(self, key: Hashable, network: torch.nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
         evaluation = self.evaluations[-1]

@@ -45,7 +45,7 @@ class Rollout:
         families: dict[str, Family] | None = None,
         repair: float = 0.0,
     ) -> None:
-        schedule = FixedSchedule("roll-out", KRIGING, inner=True, repair=repair, fixed=plan)
+        schedule = FixedSchedule("roll-out", KRIGING, adapts=True, inner=True, repair=repair, fixed=plan)
         self._session = Session(
             schedule, facts.sigmas, facts.flow_time, families, facts.region, facts.rehearsal, facts.scales
         )
@@ -68,11 +68,12 @@ class Rollout:
         self._session.end_evaluation(denoised)
 
     def call(
-        self, key: Hashable, network: torch.nn.Module, run: Callable[[], Any], compiled: torch.nn.Module | None = None
-    ) -> Any:
+        self, key: Hashable, network: torch.nn.Module, run: Callable[[], Any],
+        compiled: torch.nn.Module | None = None, x: torch.Tensor | None = None,
+    ) -> Any:  # fmt: skip
         """Answer one network call."""
         if not self._replays:
-            return self._session.call(key, network, run, compiled)
+            return self._session.call(key, network, run, compiled, x)
         outputs = self._recorded[self._number].outputs
         output = outputs[self._calls] if self._calls < len(outputs) else None
         self._calls += 1
@@ -86,7 +87,7 @@ class Rollout:
             return each_tensor(lambda tensor: tensor.to(device, copy=True), output)
 
         with swapped({entry: answered}, compiled is not None):
-            return self._session.call(key, network, run, compiled)
+            return self._session.call(key, network, run, compiled, x)
 
     @property
     def report(self) -> RunReport:

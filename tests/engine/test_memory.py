@@ -1,14 +1,11 @@
 """A budget that is too small: less is remembered, step by step, and the run goes on."""
 
-import dataclasses
 
 import pytest
 import torch
 
 from frdiff.families import Family
 from frdiff.memory import fitting, work
-from frdiff.presets import for_speedup
-from frdiff.rehearsal import Rehearsal
 from frdiff.schedule import PaperSchedule
 from frdiff.session import Session
 from frdiff.stages import find_stages
@@ -112,27 +109,6 @@ def test_branches_are_given_up_for_whole_blocks():
 def test_conditions_that_are_gone_leave_their_place():
     counts, report = run(paper(3), keys=lambda sigma: ("first",) if sigma > 4 else ("second",))
     assert counts[3] == counts[5] == NONE and not report.reasons
-
-
-def test_a_plan_knows_what_partial_steps_save():
-    sigmas = [8.0 * (1 - i / 20) for i in range(21)]
-    plans = []
-    for blocks in (3, 1, 0):
-        schedule = dataclasses.replace(for_speedup(1.5), inner=False, budget_mb=blocks * BLOCK / 1e6)
-        noisy = Rehearsal(tuple(sigmas[:-1]), True)
-        session, network = Session(schedule, sigmas, families=FAMILIES, rehearsal=noisy), Network()
-        for sigma in sigmas[:-1]:
-            # What the sampler gives has nothing to do with what it got: noise.
-            x = torch.randn(64, 4)
-            session.begin_evaluation(sigma, x)
-            with torch.no_grad():
-                session.call("cond", network, lambda x=x, network=network: network(x[:2]))
-            session.end_evaluation(x)
-        plans.append(session.close())
-    # The less a partial step saves, the fewer full steps there may be besides; where none saves, all are full.
-    full_set, part_of_it, none = (plan.counts["partial"] for plan in plans)
-    assert 0 < full_set < part_of_it and none == 0
-    assert "holds 0 of 3 stages" in plans[2].line()
 
 
 def test_the_choice_is_by_work_for_each_byte():

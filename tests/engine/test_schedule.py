@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from solvers import rehearsal_of
 
 from frdiff.errors import FRDiffError
 from frdiff.planner import step_index
@@ -38,20 +39,23 @@ def test_stages_are_kept_only_where_a_partial_step_follows():
 
 @pytest.mark.parametrize("steps", [1, 4, 8, 20, 28, 50, 100])
 @pytest.mark.parametrize("speedup", [1.0, 1.5, 2.0, 3.0, 8.0])
-@pytest.mark.parametrize("partial_cost", [None, 0.1, 0.31])
-def test_the_dial_is_the_counted_speedup_as_near_as_whole_steps_allow(steps, speedup, partial_cost):
-    stochastic = partial_cost is not None
-    plan = for_speedup(speedup).plan(Course(flow_times(steps), stochastic, partial_cost))
-    full, cost = counts(plan)[StepKind.FULL], partial_cost or 0.0
-    ideal = (steps / speedup - cost * steps) / (1 - cost)
-    assert full == min(max(round(ideal), math.ceil(steps * FEWEST[stochastic]), 1), steps)
-    assert plan[0].kind is StepKind.FULL
-    assert counts(plan)[StepKind.SKIP if stochastic else StepKind.PARTIAL] == 0
+@pytest.mark.parametrize("stochastic", [False, True])
+def test_the_dial_is_the_counted_speedup_as_near_as_whole_steps_allow(steps, speedup, stochastic):
+    plan = for_speedup(speedup).plan(Course(flow_times(steps), stochastic))
+    full = counts(plan)[StepKind.FULL]
+    assert full == min(max(round(steps / speedup), math.ceil(steps * FEWEST), 1), steps)
+    assert plan[0].kind is StepKind.FULL and counts(plan)[StepKind.PARTIAL] == 0
 
 
-def test_noise_without_partial_steps_computes_all():
-    plan = for_speedup(3.0).plan(Course(flow_times(20), stochastic=True))
-    assert counts(plan)[StepKind.FULL] == 20
+def test_steps_that_a_sampler_uses_more_are_computed():
+    """DPM-Solver++(2M) uses the outputs before a long last step several times over."""
+    sigmas = [*(10.0 * 0.8**step for step in range(18)), 0.01, 0.0]
+    times = tuple(sigma / (1 + sigma) for sigma in sigmas)
+    solver = rehearsal_of("dpmpp_2m", sigmas).solver(sigmas)
+    for stochastic in (False, True):
+        plan = for_speedup(3.0).plan(Course(times, stochastic).of(solver, sigmas))
+        plain = for_speedup(3.0).plan(Course(times, stochastic))
+        assert plan[17].kind is StepKind.FULL and counts(plan) == counts(plain)
 
 
 @pytest.mark.parametrize("speedup", [0.0, 0.99, -1.0, float("nan"), float("inf")])

@@ -259,14 +259,14 @@ def test_on_other_noise_levels_forecasts_are_placed_like_the_priors_and_partial_
     assert calibrated(example(), 2).plan(other) == PriorSchedule("", speedup=2).plan(other)
     points = (Point(kinds("FpppFppFpFFF"), 0.5, 0.0, repair=0.5),)
     noisy = calibrated(example(points=points, stochastic=True, partial_cost=0.1), 2)
-    course = Course(TIMES[::2], stochastic=True, partial_cost=0.1)
+    course = Course(TIMES[::2], stochastic=True)
     assert [step.kind for step in noisy.plan(course)] == resample(points[0].kinds, TIMES, course.times)
     assert noisy.repair == 0.5
 
 
 @quick
 def test_a_sampler_that_adds_noise_gets_the_prior():
-    course = Course(TIMES, stochastic=True, partial_cost=0.3)
+    course = Course(TIMES, stochastic=True)
     schedule = calibrated(example(), 2)
     assert schedule.plan(course) == PriorSchedule("", speedup=2).plan(course)
     assert "deterministic" in (schedule.shortfall(course) or "")

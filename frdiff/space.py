@@ -1,0 +1,52 @@
+"""What is remembered of a network's outputs, and how an answer is made of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from .forecast import combine
+
+
+@dataclass(frozen=True)
+class Space:
+    """Raw outputs, or the denoised latents `D = c x + a raw` that they stand for at the noise level of a step.
+
+    A raw output contains the noise of its own input. Where the sampler adds fresh noise at each step only the
+    denoised latent goes on smoothly.
+    """
+
+    denoised: bool
+    c: float = 1.0
+    a: float = -1.0
+
+    @property
+    def scales(self) -> tuple[float, float]:
+        """How much a unit of the input and of what is remembered count in the denoised latent."""
+        return (0.0, 1.0) if self.denoised else (self.c, self.a)
+
+    def fits(self, output: Any, x: torch.Tensor | None) -> bool:
+        """Whether an output can be remembered so: a denoised latent is made from an output of the input's shape."""
+        if not self.denoised:
+            return True
+        return isinstance(output, torch.Tensor) and x is not None and output.shape == x.shape and self.a != 0
+
+    def remembered(self, output: Any, x: torch.Tensor | None) -> Any:
+        """What to remember of a raw output."""
+        if not self.denoised or x is None or not self.fits(output, x):
+            return output
+        return combine((self.c, self.a), (x.float(), output.float()))
+
+    def answer(self, remembered: Any, x: torch.Tensor | None, dtype: torch.dtype | None) -> Any:
+        """The raw output, in `dtype`, that stands for a forecast."""
+        if not self.denoised or x is None:
+            return remembered
+        return combine((1 / self.a, -self.c / self.a), (remembered, x.float())).to(dtype)
+
+    def corrected(self, output: Any, correction: Any) -> Any:
+        """A raw output with a correction of what is remembered."""
+        if self.denoised:
+            correction = (correction / self.a).to(output.dtype)
+        return combine((1.0, 1.0), (output, correction))
