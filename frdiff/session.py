@@ -244,10 +244,11 @@ class Session:
         remembering = StageCall(stream.held, stream, self._features).remembering()
         with self._stages.watching(network), self._swapped(network, remembering):
             output = self._computed(compute)
-        stream.dtype = getattr(output, "dtype", None)
-        if self._planner.guard and stream.outputs:
-            self._test_forecast(call, stream, output)
         remembered = self._space.remembered(output, call.x)
+        if self._planner.guard and stream.outputs:
+            # Early denoised latents are too small to be relative to.
+            self._test_forecast(stream, remembered, call.x if self._space.denoised else None)
+        stream.dtype = getattr(output, "dtype", None)
         self._features.keep_output(stream, self._time, len(self.report.records), remembered)
         repair = self._repairing
         correction = repair.computed(call.key, self._place, stream, self._forecaster) if repair else None
@@ -290,12 +291,12 @@ class Session:
         solver = self._planner.solver
         return REUSE if solver and solver.forgets else self._schedule.noisy_forecaster
 
-    def _test_forecast(self, call: _Call, stream: Stream, output: Any) -> None:
+    def _test_forecast(self, stream: Stream, output: Any, size: Any) -> None:
         """At a full step after a skipped one, compare the forecast that would have been made with the truth."""
         guard, record, before = self._planner.guard, self._record, self.report.records[-2:-1]
         if guard is None or record is None or not before or before[0].kind != StepKind.SKIP.value:
             return
-        error = relative_error(self._space.answer(self._forecast(stream), call.x, stream.dtype), output)
+        error = relative_error(self._forecast(stream), output, size)
         with self._lock:
             record.forecast_error = max(record.forecast_error or 0.0, error)
             guard.tested(record.forecast_error)
