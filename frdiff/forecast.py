@@ -155,13 +155,10 @@ def combine(weights: Sequence[float], outputs: Sequence[Any]) -> Any:
     return total.to(first.dtype)
 
 
-def relative_error(forecast: Any, truth: Any, size: Any = None) -> float:
-    """`|forecast - truth| / |size|` of two outputs, the worst element of the batch (waits for the device).
-
-    `size` is the truth where it is left out.
-    """
+def relative_error(forecast: Any, truth: Any) -> float:
+    """`|forecast - truth| / |truth|` of two outputs, the worst element of the batch (waits for the device)."""
     if isinstance(truth, (list, tuple)):
         return max(relative_error(a, b) for a, b in zip(forecast, truth, strict=True))
     apart = (forecast.float() - truth.float()).flatten(1).norm(dim=1)
-    whole = (truth if size is None else size).float().flatten(1).norm(dim=1)
-    return float((apart / whole.clamp(min=torch.finfo(torch.float32).tiny)).max())
+    size = truth.float().flatten(1).norm(dim=1)
+    return float((apart / size.clamp(min=torch.finfo(torch.float32).tiny)).max())
