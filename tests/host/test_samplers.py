@@ -123,6 +123,20 @@ def test_scheduler(host, name, solver, scheduler):
     )
 
 
+@pytest.mark.parametrize("name", ["unet", "dit"])
+def test_every_pair_of_sampler_and_scheduler(host, name, sampler, scheduler):
+    """Few steps, for what is exact: the full run, the counted calls, finite numbers."""
+    subject = demo_subject(host, name)
+    settings = {"steps": 8, "sampler": sampler, "scheduler": scheduler}
+    plain = subject.sample(**settings)
+    assert torch.equal(subject.frdiff(schedule=custom_schedule(host), **settings)[0], plain)
+    with subject.counting() as calls:
+        latent, report = subject.frdiff(**settings)
+    assert torch.isfinite(latent).all() == torch.isfinite(plain).all()
+    assert len(calls) == sum(record.calls for record in report.records)
+    assert report.counts["full"] < len(report.records) or report.reasons
+
+
 @dataclasses.dataclass(frozen=True)
 class Result:
     """What one sampler did on one model: cost and errors are relative to the run with every step computed."""
