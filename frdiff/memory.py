@@ -81,7 +81,7 @@ class Memory:
         )
 
     def attempt(self, make: Callable[[], object], forget: Callable[[], None]) -> object:
-        """Make an attempt, and when memory ran out another with everything forgotten, once in a run."""
+        """Make an attempt, and when memory ran out another after `forget()`, once in a run."""
         gave_up = self.gave_up
         try:
             return make()
@@ -91,7 +91,6 @@ class Memory:
         # Not in the handler, whose traceback holds the tensors of the failed call.
         with self._lock:
             self.gave_up = True
-            self.features.clear()
             forget()
         self._free()
         return make()

@@ -135,7 +135,7 @@ class Session:
             self._compiled.add(id(network))
         entry = network if compiled is None else compiled
         name = (key, id(network), ordinal)
-        result = self._memory.attempt(lambda: self._attempt(name, network, entry, run), self._repair.clear)
+        result = self._memory.attempt(lambda: self._attempt(name, network, entry, run), self._forget)
         with self._lock:
             self._planner.noted_call(result)
         return result
@@ -151,11 +151,14 @@ class Session:
             self.report.add_reason(reason)
         if self.report.reuse_is_slower:
             self.report.add_reason(SLOWER)
-        self._features.clear()
-        self._repair.clear()
+        self._forget()
         self._stages.clear()
-        self._constants.clear()
         return self.report
+
+    def _forget(self) -> None:
+        self._features.clear()
+        self._constants.clear()
+        self._repair.clear()
 
     def _attempt(self, key: Hashable, network: torch.nn.Module, entry: torch.nn.Module, run: Callable[[], Any]) -> Any:
         assert self._record is not None
