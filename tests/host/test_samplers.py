@@ -21,6 +21,7 @@ NO_BETTER_THAN_FEWER_STEPS = {
 # On a UNet most of a step's time is outside the stages, and fewer steps are good where the levels are spread well.
 SCHEDULERS_THAT_SERVE_FEWER_STEPS = {"simple", "sgm_uniform", "karras", "exponential", "beta"}
 QUICK = {"euler", "heun", "dpmpp_2m_sde", "dpm_adaptive", "karras"}
+KINDS = {"sampler": "SAMPLERS", "scheduler": "SCHEDULERS"}
 OWN_LEVELS = {"dpm_fast", "dpm_adaptive"}
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "samplers.md"
 
@@ -36,10 +37,12 @@ def names(kind):
 
 
 def pytest_generate_tests(metafunc):
-    for name, kind in (("sampler", "SAMPLERS"), ("scheduler", "SCHEDULERS")):
-        if name in metafunc.fixturenames:
-            marks = [pytest.param(n, marks=pytest.mark.quick) if n in QUICK else n for n in names(kind)]
-            metafunc.parametrize(name, marks)
+    kinds = {name: kind for name, kind in KINDS.items() if name in metafunc.fixturenames}
+    # All pairs of both are too many to be quick.
+    quick = QUICK if len(kinds) == 1 else set()
+    for name, kind in kinds.items():
+        marks = [pytest.param(n, marks=pytest.mark.quick) if n in quick else n for n in names(kind)]
+        metafunc.parametrize(name, marks)
 
 
 @pytest.fixture(scope="module", params=["unet", "dit", "video"])
@@ -123,10 +126,9 @@ def test_scheduler(host, name, solver, scheduler):
     )
 
 
-@pytest.mark.parametrize("name", ["unet", "dit"])
-def test_every_pair_of_sampler_and_scheduler(host, name, sampler, scheduler):
+def test_every_pair_of_sampler_and_scheduler(subject, host, sampler, scheduler):
     """Few steps, for what is exact: the full run, the counted calls, finite numbers."""
-    subject = demo_subject(host, name)
+    _, subject = subject
     settings = {"steps": 8, "sampler": sampler, "scheduler": scheduler}
     plain = subject.sample(**settings)
     assert torch.equal(subject.frdiff(schedule=custom_schedule(host), **settings)[0], plain)
