@@ -68,10 +68,14 @@ class Memory:
         if not self.features.stages_over_budget:
             return
         self.features.stages_over_budget = False
+        needs = self.features.needs()
+        if len(self._stages.found()) > 1:
+            # Several devices at once: which stages came first and are there is chance.
+            self.features.start_keyframe()
         if self._stages.coarsen():
             self.shortage = COARSER.format(budget=self._budget_mb)
             return
-        needs, stages = self.features.needs(), max(self._stages.found(), key=len, default=())
+        stages = max(self._stages.found(), key=len, default=())
         self._kept = fitting(stages, needs, self.features.room)
         saved = {stage.path: work(stage, needs.get(stage.path, 0)) for stage in stages}
         self._share *= sum(saved[path] for path in self._kept) / sum(saved.values())
