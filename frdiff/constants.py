@@ -41,9 +41,10 @@ class Constants:
 
     def forwards(self, key: Hashable, network: torch.nn.Module) -> dict[torch.nn.Module, Forward]:
         """The forwards to swap in for a call of `network` in the stream `key`."""
-        if id(network) not in self._pieces:
-            self._pieces[id(network)] = constants_of(network)
-        pieces = self._pieces[id(network)]
+        pieces = self._pieces.get(id(network))
+        if pieces is None:
+            # Not read back: another thread that ran out of memory may forget it.
+            pieces = self._pieces[id(network)] = constants_of(network)
         return {piece: partial(self._answer, (key, path), piece.forward) for path, piece in pieces.items()}
 
     def clear(self) -> None:

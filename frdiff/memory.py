@@ -63,10 +63,14 @@ class Memory:
         if not self.features.stages_over_budget:
             return
         self.features.stages_over_budget = False
+        needs = self.features.needs()
+        if len(self._stages.found()) > 1:
+            # Several devices at once: which stages came first and are there is chance.
+            self.features.start_keyframe()
         if self._stages.coarsen():
             self.shortage = COARSER.format(budget=self._budget_mb)
             return
-        needs, stages = self.features.needs(), max(self._stages.found(), key=len, default=())
+        stages = max(self._stages.found(), key=len, default=())
         self._kept = fitting(stages, needs, self.features.room)
         self._need = max(self._need, sum(needs.values()))
         self.shortage = OVER_BUDGET.format(
@@ -74,7 +78,7 @@ class Memory:
         )
 
     def attempt(self, make: Callable[[], object], forget: Callable[[], None]) -> object:
-        """Make an attempt, and when memory ran out another with everything forgotten, once in a run."""
+        """Make an attempt, and when memory ran out another after `forget()`, once in a run."""
         gave_up = self.gave_up
         try:
             return make()
@@ -84,7 +88,6 @@ class Memory:
         # Not in the handler, whose traceback holds the tensors of the failed call.
         with self._lock:
             self.gave_up = True
-            self.features.clear()
             forget()
         self._free()
         return make()

@@ -149,7 +149,7 @@ class Session:
         if compiled is not None:
             self._compiled.add(id(network))
         call = _Call((key, id(network), ordinal), network, network if compiled is None else compiled, x)
-        result = self._memory.attempt(lambda: self._attempt(call, run), self._forget_forecasts)
+        result = self._memory.attempt(lambda: self._attempt(call, run), self._forget)
         with self._lock:
             self._planner.noted_call(result)
         return result
@@ -165,11 +165,15 @@ class Session:
             self.report.add_reason(reason)
         if self.report.reuse_is_slower:
             self.report.add_reason(SLOWER)
-        self._features.clear()
-        self._forget_forecasts()
+        self._forget()
         self._stages.clear()
-        self._constants.clear()
         return self.report
+
+    def _forget(self) -> None:
+        self._features.clear()
+        self._constants.clear()
+        if self._repair:
+            self._repair.clear()
 
     def _space_at(self, sigma: float) -> Space:
         return Space(self._space.denoised, *self._scales(sigma))
@@ -269,10 +273,6 @@ class Session:
     def _repairing(self) -> Repair | None:
         """The repair, as long as the sampler does what it rehearsed: one evaluation for each step."""
         return self._repair if len(self.report.records) == self._place + 1 else None
-
-    def _forget_forecasts(self) -> None:
-        if self._repair:
-            self._repair.clear()
 
     def _swapped(
         self, network: torch.nn.Module, forwards: dict[torch.nn.Module, Forward]

@@ -174,7 +174,8 @@ def _add_run_wrappers(wrappers: dict[str, dict[str, list[Any]]], session: Any) -
         return session.call(stream_key(x, options, control, model), network, run, compiled, x)
 
     wrappers.setdefault(WrappersMP.PREDICT_NOISE, {})[KEY] = [predict_noise]
-    if isinstance(session, Session):
+    # An engine that only records has no budget.
+    if hasattr(session, "reserve"):
         wrappers.setdefault(WrappersMP.PREPARE_SAMPLING, {})[KEY] = [reserving(session)]
     innermost = wrappers.setdefault(WrappersMP.APPLY_MODEL, {})
     # The last key is the innermost wrapper.

@@ -1,9 +1,11 @@
 """A budget that is too small: less is remembered, step by step, and the run goes on."""
 
+from unittest import mock
 
 import pytest
 import torch
 
+from frdiff import families
 from frdiff.families import Family
 from frdiff.memory import fitting, work
 from frdiff.schedule import PaperSchedule
@@ -143,3 +145,22 @@ def test_two_calls_may_run_out_of_memory_at_once():
     failing.append(True)
     with pytest.raises(Exhausted):
         call("cond")
+
+
+def test_what_is_computed_once_is_forgotten_too_when_memory_runs_out():
+    options = {"families": FAMILIES, "is_out_of_memory": lambda error: isinstance(error, Exhausted)}
+    with mock.patch.dict(families.CONSTANTS, {f"{__name__}.Network": ("blocks.0",)}):
+        network, session, failing = Network(), Session(paper(3), SIGMAS, **options), []
+
+        def compute():
+            if failing and failing.pop():
+                raise Exhausted
+            with torch.no_grad():
+                return network(torch.ones(2, 4))
+
+        for sigma, computed in ((8.0, 1), (6.0, 1), (4.0, 2), (3.0, 2)):
+            failing[:] = [sigma == 4.0]
+            session.begin_evaluation(sigma)
+            session.call("cond", network, compute)
+            assert network.blocks[0].computed == computed
+    assert "Memory ran out" in session.close().text()

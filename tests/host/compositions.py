@@ -171,6 +171,13 @@ def in_type(dtype):
     return cast
 
 
+def cast_weights(subject):
+    """Weights in half precision that are cast up for each layer, as on cards that compute in another type."""
+    made = cast_for_each_layer(in_type(torch.float16)(subject))
+    made.model.model.manual_cast_dtype = torch.float32
+    return made
+
+
 def merged(subject):
     """Half of the model, half of one with a LoRA."""
     return subject.having(
@@ -180,11 +187,14 @@ def merged(subject):
 
 def low_memory(subject):
     """Weights stay on the processor and are brought in for each layer."""
-    made = demo_subject(subject.host, UNET if hasattr(subject.network, "out") else DIT)
-    for module in made.network.modules():
+    return cast_for_each_layer(demo_subject(subject.host, UNET if hasattr(subject.network, "out") else DIT))
+
+
+def cast_for_each_layer(subject):
+    for module in subject.network.modules():
         if hasattr(module, "comfy_cast_weights"):
             module.comfy_cast_weights = True
-    return made
+    return subject
 
 
 def compiled(keys):
@@ -240,6 +250,7 @@ COMPOSITIONS = {
     "inpainting": ((UNET, DIT), inpainting),
     "bf16": ((UNET, DIT), in_type(torch.bfloat16)),
     "fp16": ((UNET,), in_type(torch.float16)),
+    "cast weights": ((UNET, DIT), cast_weights),
     "low memory": ((UNET, DIT), low_memory),
     "model merging": ((UNET, DIT), merged),
     "compiled whole": ((UNET, DIT), compiled(whole)),

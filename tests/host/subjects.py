@@ -2,6 +2,7 @@
 
 import importlib
 import math
+import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -104,6 +105,18 @@ def _executed(cls, inputs, named):
 def custom_schedule(host, preset="custom", interval=1, mixing=False, budget=4096.0):
     """A schedule from the node; as it stands every step is full."""
     return node(host, "FRDiffSchedule", preset, interval, mixing, 1, 0, budget)
+
+
+def watching(host, finer=False):
+    """A schedule with every step full, all stages remembered at each of them and none reused."""
+    paper = type(custom_schedule(host))
+    module = sys.modules[paper.__module__]
+
+    class Watching(paper):
+        def plan(self, course):
+            return tuple(module.StepPlan(module.StepKind.FULL, keeps_stages=True) for _ in range(course.steps))
+
+    return Watching("watching", finer=finer)
 
 
 def demo_subject(host, name, width=16, batch=1):

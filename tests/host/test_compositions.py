@@ -3,7 +3,7 @@
 import pytest
 import torch
 from compositions import COMPOSITIONS, DIT, UNET, VIDEO
-from subjects import custom_schedule, demo_subject, extra_node, relative, video_subject
+from subjects import custom_schedule, demo_subject, extra_node, relative, video_subject, watching
 
 STEPS = 8
 # They skip by themselves, and are left to it.
@@ -38,10 +38,8 @@ def test_composition(subjects, host, composition, model):
     before = {name: set(module.__dict__) for name, module in subject.network.named_modules()}
     assert torch.isfinite(plain).all()
     assert torch.equal(subject.frdiff(schedule=custom_schedule(host), **settings)[0], plain)
-    # Watching the stages at every keyframe changes nothing.
-    watched = custom_schedule(host, interval=2, mixing=False, budget=0.0)
-    if model != VIDEO:
-        assert torch.equal(subject.frdiff(schedule=watched, **settings)[0], plain)
+    # Remembering the stages at every step changes nothing.
+    assert torch.equal(subject.frdiff(schedule=watching(host), **settings)[0], plain)
     for schedule in (None, custom_schedule(host, "paper M=2")):
         with subject.counting() as computed:
             latent, report = subject.frdiff(schedule=schedule, **settings)

@@ -5,6 +5,7 @@ from unittest import mock
 
 import pytest
 import torch
+from subjects import watching
 from tiny_host import STEPS, Counting, calls_of, cloned, load, schedule
 from tiny_table import TINY
 
@@ -68,9 +69,8 @@ def test_off_and_remembering_are_bit_identical(tiny, host, tell):
     off = host.NODE_CLASS_MAPPINGS["FRDiffModelPatcher"].execute(tiny.model, 1.0).result[0]
     assert "wrappers" not in off.model_options["transformer_options"]
     assert torch.equal(tiny.sample(schedule(host, interval=1)), plain)
-    # Without a budget every step is computed in full, with every stage being watched.
     for finer in (False, True):
-        latent, report = tiny.frdiff(schedule(host, budget=0.0, finer=finer))
+        latent, report = tiny.frdiff(watching(host, finer))
         assert torch.equal(latent, plain)
         assert report.counts["full"] == STEPS and report.stages > 0
     tell(tiny.name, network=type(tiny.network).__name__, off="identical")

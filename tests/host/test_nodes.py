@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from subjects import watching
 
 
 def module_state(model):
@@ -23,8 +24,7 @@ def test_every_step_full_is_bit_identical(demo, host, sampler, cfg, batch):
     plain = demo.sample(sampler=sampler, cfg=cfg, batch=batch)
     off = patcher.execute(demo.model, 1.0).result[0]
     full = patcher.execute(demo.model, 2.0, schedule(host)).result[0]
-    # Stages are watched at every keyframe, and without a budget nothing can be reused.
-    remembering = patcher.execute(demo.model, 2.0, schedule(host, interval=2, mixing=False, budget=0.0)).result[0]
+    remembering = patcher.execute(demo.model, 2.0, watching(host)).result[0]
     for model in (off, full, remembering):
         assert torch.equal(demo.sample(model, sampler=sampler, cfg=cfg, batch=batch), plain)
 

@@ -4,12 +4,13 @@ import ast
 import dataclasses
 import hashlib
 import json
+import shutil
 import time
 from pathlib import Path
 
 import pytest
 import torch
-from subjects import Subject, custom_schedule, demo_subject, extra_node, node, relative, video_subject
+from subjects import Subject, custom_schedule, demo_subject, extra_node, node, relative, video_subject, watching
 from tiny_host import Counting
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -248,6 +249,43 @@ def test_12_the_report_has_every_evaluation(subject, host):
     assert {"step", "sigma", "kind", "planned", "ms"} <= set(data["records"][0])
 
 
+def test_13_one_calibration_file_serves_every_number_of_steps(subject, host, tmp_path, monkeypatch):
+    import folder_paths
+
+    mine, other = ("unet", "dit") if hasattr(subject.network, "out") else ("dit", "unet")
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "frdiff", ([str(tmp_path)], {".safetensors"}))
+    shutil.copy(ROOT / "schedules" / f"demo_{mine}_20.safetensors", tmp_path / "my own.safetensors")
+    files = host.NODE_CLASS_MAPPINGS["FRDiffScheduleLoader"].define_schema().inputs[0].options
+    assert {"my own.safetensors", f"shipped: demo_{mine}_20", f"shipped: demo_{other}_20"} <= set(files)
+    schedule = node(host, "FRDiffScheduleLoader", "my own.safetensors", 2.0)
+    assert schedule.file == node(host, "FRDiffScheduleLoader", f"shipped: demo_{mine}_20", 2.0).file
+    for steps in (10, 20, 30):
+        plain, (latent, report) = subject.sample(steps=steps), subject.frdiff(steps=steps, schedule=schedule)
+        assert report.schedule == schedule.name and report.counts["full"] < steps
+        assert relative(latent, plain) < relative(subject.sample(steps=report.counts["full"]), plain)
+        assert not any("other weights" in reason for reason in report.reasons)
+        assert any(f"carried over to {steps}" in reason for reason in report.reasons) == (steps != 20)
+    for file in (f"shipped: demo_{other}_20", f"shipped: demo_{other}_50"):
+        with pytest.raises(ValueError, match="was calibrated for a network of class .* Choose a schedule made for it"):
+            subject.frdiff(steps=20, schedule=node(host, "FRDiffScheduleLoader", file, 2.0))
+
+
+def test_13_a_file_for_other_weights_is_noted(subject, host):
+    """Another training of the same architecture may use it, and is told so."""
+    mine = "unet" if hasattr(subject.network, "out") else "dit"
+    schedule = node(host, "FRDiffScheduleLoader", f"shipped: demo_{mine}_20", 2.0)
+    weights = {name: weight.clone() for name, weight in subject.network.state_dict().items()}
+    try:
+        with torch.inference_mode():
+            for weight in subject.network.parameters():
+                weight *= 1 + 1e-3
+        _, report = subject.frdiff(steps=20, schedule=schedule)
+    finally:
+        with torch.inference_mode():
+            subject.network.load_state_dict(weights)
+    assert any("other weights of the same architecture" in reason for reason in report.reasons)
+
+
 def test_14_one_dial_with_a_default(host):
     inputs = {i.id: i for i in host.NODE_CLASS_MAPPINGS["FRDiffKSampler"].define_schema().inputs}
     plain = host.KSampler.INPUT_TYPES()["required"]
@@ -273,11 +311,18 @@ def test_17_the_first_step_is_always_computed(subject):
         assert report.records[0].kind == "full" and report.records[0].calls > 0
 
 
+def test_17_forced_steps_are_part_of_the_schedule(subject, host):
+    schedule = node(host, "FRDiffSchedule", "custom", 5, False, 2, 3, 4096.0)
+    for sampler in ("euler", "dpmpp_2m_sde"):
+        kinds = [r.kind for r in subject.frdiff(schedule=schedule, steps=STEPS, sampler=sampler)[1].records]
+        assert {*kinds[:2], *kinds[-3:]} == {"full"} and "partial" in kinds[2:-3]
+
+
 def test_18_remembered_tensors_are_never_written(subject, host):
     plain = subject.sample(steps=STEPS)
     assert torch.equal(subject.frdiff(steps=STEPS, schedule=custom_schedule(host))[0], plain)
-    watched = custom_schedule(host, interval=2, mixing=False, budget=0.0)
-    assert torch.equal(subject.frdiff(steps=STEPS, schedule=watched)[0], plain)
+    latent, report = subject.frdiff(steps=STEPS, schedule=watching(host))
+    assert torch.equal(latent, plain) and report.bytes_kept > 500_000
 
 
 def test_19_a_changed_call_has_its_own_stream(subject, pack):

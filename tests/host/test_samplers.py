@@ -19,6 +19,7 @@ NO_BETTER_THAN_FEWER_STEPS = {
     ("dit", "dpmpp_2m_cfg_pp"), ("dit", "dpmpp_2s_ancestral_cfg_pp"),
 }  # fmt: skip
 QUICK = {"euler", "heun", "dpmpp_2m_sde", "dpm_adaptive", "karras"}
+KINDS = {"sampler": "SAMPLERS", "scheduler": "SCHEDULERS"}
 OWN_LEVELS = {"dpm_fast", "dpm_adaptive"}
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "samplers.md"
 
@@ -34,10 +35,12 @@ def names(kind):
 
 
 def pytest_generate_tests(metafunc):
-    for name, kind in (("sampler", "SAMPLERS"), ("scheduler", "SCHEDULERS")):
-        if name in metafunc.fixturenames:
-            marks = [pytest.param(n, marks=pytest.mark.quick) if n in QUICK else n for n in names(kind)]
-            metafunc.parametrize(name, marks)
+    kinds = {name: kind for name, kind in KINDS.items() if name in metafunc.fixturenames}
+    # All pairs of both are too many to be quick.
+    quick = QUICK if len(kinds) == 1 else set()
+    for name, kind in kinds.items():
+        marks = [pytest.param(n, marks=pytest.mark.quick) if n in quick else n for n in names(kind)]
+        metafunc.parametrize(name, marks)
 
 
 @pytest.fixture(scope="module", params=["unet", "dit", "video"])
@@ -116,6 +119,19 @@ def test_scheduler(host, name, solver, scheduler):
     assert report.stochastic == (solver == "dpmpp_2m_sde")
     fewer = math.ceil(cost(report, name) / len(report.records) * STEPS)
     assert relative(latent, plain) < relative(subject.sample(**{**settings, "steps": fewer}), plain)
+
+
+def test_every_pair_of_sampler_and_scheduler(subject, host, sampler, scheduler):
+    """Few steps, for what is exact: the full run, the counted calls, finite numbers."""
+    _, subject = subject
+    settings = {"steps": 8, "sampler": sampler, "scheduler": scheduler}
+    plain = subject.sample(**settings)
+    assert torch.equal(subject.frdiff(schedule=custom_schedule(host), **settings)[0], plain)
+    with subject.counting() as calls:
+        latent, report = subject.frdiff(**settings)
+    assert torch.isfinite(latent).all() == torch.isfinite(plain).all()
+    assert len(calls) == sum(record.calls for record in report.records)
+    assert report.counts["full"] < len(report.records) or report.reasons
 
 
 @dataclasses.dataclass(frozen=True)

@@ -42,11 +42,15 @@ class TwoClones:
         return outputs, session.close()
 
 
+def serially(answer, numbers):
+    return [answer(number) for number in numbers]
+
+
 def test_two_threads_give_what_one_gives(subject, host, pack):
     clones = TwoClones(subject, __import__(f"{pack.__name__}.frdiff.session", fromlist=["Session"]),
                        custom_schedule(host, interval=2, mixing=True))  # fmt: skip
     before = [set(module.__dict__) for network in clones.networks for module in network.modules()]
-    expected, serial = clones.run(lambda answer, numbers: [answer(number) for number in numbers])
+    expected, serial = clones.run(serially)
     assert serial.counts == {"full": 3, "partial": 1, "skip": 1}
     with ThreadPoolExecutor(2) as pool:
         for _ in range(REPETITIONS):
@@ -55,6 +59,21 @@ def test_two_threads_give_what_one_gives(subject, host, pack):
             assert report.counts == serial.counts and report.bytes_kept == serial.bytes_kept
             assert [record.calls for record in report.records] == [record.calls for record in serial.records]
     assert [set(module.__dict__) for network in clones.networks for module in network.modules()] == before
+
+
+def test_two_threads_share_a_budget_that_is_too_small(subject, host, pack):
+    """Which thread comes first makes no difference to what is remembered."""
+    session = __import__(f"{pack.__name__}.frdiff.session", fromlist=["Session"])
+    _, free = TwoClones(subject, session, custom_schedule(host, interval=2, mixing=False)).run(serially)
+    tight = custom_schedule(host, interval=2, mixing=False, budget=0.5 * free.bytes_kept / 1e6)
+    clones = TwoClones(subject, session, tight)
+    expected, serial = clones.run(serially)
+    assert serial.counts["partial"] and "MB holds" in serial.text()
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(REPETITIONS // 4):
+            outputs, report = clones.run(lambda answer, numbers: list(pool.map(answer, numbers)))
+            assert all(torch.equal(a, b) for a, b in zip(outputs, expected, strict=True))
+            assert report.counts == serial.counts and report.reasons == serial.reasons
 
 
 def on_two_devices(subject):
