@@ -111,6 +111,14 @@ def damped_weights(t: float, times: Sequence[float]) -> list[float]:
     return [(r + s) / 2 for r, s in zip(reuse_weights(t, times), linear_weights(t, times), strict=True)]
 
 
+def cautious_weights(t: float, times: Sequence[float]) -> list[float]:
+    """Reuse while there are fewer than three outputs, then half way between reuse and the straight line.
+
+    The first denoised latents of a run are the least certain, and a line through them enlarges their errors.
+    """
+    return (reuse_weights if len(times) < 3 else damped_weights)(t, times)
+
+
 def chebyshev_weights(t: float, times: Sequence[float]) -> list[float]:
     """Ridge regression on Chebyshev polynomials of flow time, half blended with the straight line (Spectrum).
 
@@ -126,13 +134,14 @@ def chebyshev_weights(t: float, times: Sequence[float]) -> list[float]:
 
 REUSE = Forecaster("reuse", reuse_weights, history=1)
 KRIGING = Forecaster("kriging", kriging_weights, history=3)
-DAMPED = Forecaster("damped linear", damped_weights, history=2)
+CAUTIOUS = Forecaster("cautious", cautious_weights, history=3)
 FORECASTERS = {
     each.name: each
     for each in (
         REUSE,
         Forecaster("mean", mean_weights, history=2),
-        DAMPED,
+        Forecaster("damped linear", damped_weights, history=2),
+        CAUTIOUS,
         Forecaster("linear", linear_weights, history=2),
         Forecaster("quadratic", quadratic_weights, history=3),
         Forecaster("chebyshev", chebyshev_weights, history=8),

@@ -16,7 +16,8 @@ from .schedule import Course, Plan, Schedule, StepKind, counted_speedup, plan_of
 
 # Chosen on both demo models (docs/findings.md).
 FORECAST_POWER = 1.0
-DEVIATION_BESIDES_DRIFT = 0.3
+# By the number of outputs that a forecast knows.
+DEVIATION_BESIDES_DRIFT = {1: 0.6, 2: 0.3}
 SHORTEST_GAP_CAP = 8
 REPAIR = 0.75
 # Of all steps, computed in full at least.
@@ -124,7 +125,7 @@ def noisy_cost_model(times: Sequence[float], uses: Sequence[float] = ()) -> Segm
     @cache
     def step_cost(before: int, last: int, step: int) -> float:
         known = [times[last]] if before == last else [times[before], times[last]]
-        drift = abs(angles[last] - angles[step]) + DEVIATION_BESIDES_DRIFT * expected_deviation(times[step], known)
-        return uses[step] * drift
+        deviation = DEVIATION_BESIDES_DRIFT[len(known)] * expected_deviation(times[step], known)
+        return uses[step] * (abs(angles[last] - angles[step]) + deviation)
 
     return lambda before, last, following: sum(step_cost(before, last, step) for step in range(last + 1, following))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from .errors import FRDiffError
-from .forecast import DAMPED, REUSE, Forecaster
+from .forecast import CAUTIOUS, REUSE, Forecaster
 from .provenance import Network
 from .rehearsal import Solver
 
@@ -73,7 +73,7 @@ class Schedule:
 
     name: str
     forecaster: Forecaster = REUSE
-    noisy_forecaster: Forecaster = DAMPED
+    noisy_forecaster: Forecaster = CAUTIOUS
     guarded: bool = False
     adapts: bool = False
     budget_mb: float = 4096.0

@@ -287,8 +287,9 @@ class Session:
     def _forecaster(self) -> Forecaster:
         if not self._space.denoised:
             return self._schedule.forecaster
+        # Several evaluations of a step are too close together for a line through them.
         solver = self._planner.solver
-        return REUSE if solver and solver.forgets else self._schedule.noisy_forecaster
+        return REUSE if solver is None or solver.forgets else self._schedule.noisy_forecaster
 
     def _test_forecast(self, stream: Stream, output: Any) -> None:
         """At a full step after a skipped one, compare the forecast that would have been made with the truth."""

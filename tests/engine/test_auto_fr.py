@@ -17,7 +17,7 @@ from solvers import rehearsal_of
 from frdiff.auto_fr.calibrate import Calibration
 from frdiff.auto_fr.effort import EFFORTS, Effort
 from frdiff.auto_fr.gates import GateSettings, learn
-from frdiff.auto_fr.jobs import in_turn
+from frdiff.auto_fr.jobs import Trial, in_turn
 from frdiff.auto_fr.profile import record
 from frdiff.auto_fr.refine import climb, keyframes_of, neighbours, plan_between
 from frdiff.auto_fr.rollout import FixedSchedule, final_error, plain_run, roll_out
@@ -29,7 +29,7 @@ from frdiff.families import Family
 from frdiff.forecast import KRIGING, REUSE
 from frdiff.provenance import Network, Provenance
 from frdiff.schedule import StepKind
-from frdiff.schedule_file import Point
+from frdiff.schedule_file import CALIBRATED, Point
 from frdiff.schedule_format import from_bytes, to_bytes
 from frdiff.session import Session
 
@@ -279,12 +279,20 @@ def test_what_was_not_compared_yet_is_left_to_the_prior(sampler):
     assert "calibrated" in {point.source for point in last.points} and "Judged on" in last.notes[1]
 
 
-def test_a_sampler_that_adds_noise_gets_partial_steps_with_their_measured_cost():
-    sampler = Sampler(noise=0.3)
-    file = calibration(sampler, EFFORTS["normal"]).run(lambda file: None)
+def test_where_noise_is_added_partial_steps_are_measured_and_compared_with_forecasts():
+    sampler, tried = Sampler(noise=0.3), []
+
+    def do(jobs):
+        tried.extend(job.plan for job in jobs if isinstance(job, Trial))
+        return in_turn(sampler, FAMILIES)(jobs)
+
+    file = Calibration(do, EFFORTS["normal"], MADE, "toy", 1).run(lambda file: None)
     assert file.stochastic and file.partial_cost is not None and 0 < file.partial_cost <= 1
-    assert {kind for point in file.points for kind in point.kinds} == {StepKind.FULL, StepKind.PARTIAL}
     assert file.provenance.stages == 2
+    kinds = [{step.kind for step in plan} for plan in tried]
+    assert {StepKind.FULL, StepKind.PARTIAL} in kinds and {StepKind.FULL, StepKind.SKIP} in kinds
+    for point in file.points:
+        assert StepKind.PARTIAL not in point.kinds or point.source == CALIBRATED
 
 
 def test_fewer_than_five_steps_are_refused(sampler):

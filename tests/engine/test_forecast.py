@@ -10,7 +10,8 @@ pytestmark = pytest.mark.quick
 TIMES = [0.9, 0.7, 0.55, 0.3]
 
 
-ORDERS = {"reuse": 0, "mean": 0, "damped linear": 0, "linear": 1, "quadratic": 2, "chebyshev": 0, "kriging": 0}
+ORDERS = dict.fromkeys(("reuse", "mean", "damped linear", "cautious", "chebyshev", "kriging"), 0)
+ORDERS |= {"linear": 1, "quadratic": 2}
 
 
 @pytest.mark.parametrize("name", FORECASTERS)
