@@ -4,16 +4,18 @@
     python scripts/study.py forecasts             error of each forecast, in dB below the straight line's
     python scripts/study.py keyframes             error that masks of different cost models leave, in dB
     python scripts/study.py partial               what one partial step at each place does to the picture
+    python scripts/study.py repair                what repairs of different strengths do, in dB
+    python scripts/study.py noise                 ways of skipping where the sampler adds noise, in dB
+    python scripts/study.py one                   what one skipped step at each place does, where noise is added
 
 The trajectories are plain Euler runs of eight prompts, kept in .host/study. A replayed run follows the true
 trajectory, so that the error of a forecast does not feed back into the network: good enough to choose between
-constants, not to report a quality; scripts/bench.py does that.
+constants, not to report a quality; scripts/bench.py does that. The last four sample for real (study_runs.py).
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import subprocess
 import sys
@@ -24,26 +26,22 @@ from statistics import mean
 from typing import Any
 
 from host import HOST_DIR, SetupError, add_comfyui_argument, ensure_host
-from in_process import DemoModel, engine_module, load_comfyui
+from in_process import engine_module, load_comfyui
+from study_runs import CFG, MODELS, PROMPTS, SEED, Demo, noise, one, partial, repair
 
 INSIDE = "FRDIFF_STUDY_INSIDE"
 RECORDS = HOST_DIR / "study"
-MODELS, STEPS = ("unet", "dit"), (20, 28, 50)
-PROMPTS = (
-    "pizza, 3d", "cat face, 3d", "unicorn, 3d", "green apple, twitter", "rocket, google", "red heart, 3d",
-    "dog face, google", "sun with face, 3d",
-)  # fmt: skip
-SEED, CFG = 900, 3.0
+STEPS = (20, 28, 50)
 
 
 def main() -> int:
     """Command line: set up, run inside the host's Python, print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_comfyui_argument(parser)
-    parser.add_argument("what", choices=["record", "forecasts", "keyframes", "partial"])
+    studies = {each.__name__: each for each in (record, forecasts, keyframes, partial, repair, noise, one)}
+    parser.add_argument("what", choices=studies)
     arguments = parser.parse_args()
     if os.environ.get(INSIDE):
-        studies = {"record": record, "forecasts": forecasts, "keyframes": keyframes, "partial": partial}
         studies[arguments.what](load_comfyui("cpu"))
         return 0
     try:
@@ -53,38 +51,6 @@ def main() -> int:
         return 1
     environment = {**host.environment(), INSIDE: "1"}
     return subprocess.run(host.command(str(Path(__file__).resolve()), *sys.argv[1:]), env=environment).returncode
-
-
-class Demo:
-    """A demo model with all prompts in one batch."""
-
-    def __init__(self, host: Any, name: str) -> None:
-        import torch
-
-        self.host = host
-        self.demo = DemoModel(self.host, name)
-        encoded = [self.demo.encode(text)[0] for text in PROMPTS]
-        both = {
-            key: torch.cat([extra[key] for _, extra in encoded]) if isinstance(value, torch.Tensor) else value
-            for key, value in encoded[0][1].items()
-        }
-        self.positive = [[torch.cat([cross for cross, _ in encoded]), both]]
-
-    def run(self, steps: int, sampler: str = "euler", schedule: Any = None) -> Any:
-        """The latents of a run, as (prompts, 16, 16, 16)."""
-        import torch
-
-        latent = {"samples": torch.zeros(len(PROMPTS), 4, 16, 16)}
-        node = self.host.NODE_CLASS_MAPPINGS["FRDiffKSampler"]
-        with torch.inference_mode():
-            return node.execute(
-                self.demo.model, SEED, steps, CFG, sampler, "normal", self.positive, self.demo.encode(""), latent, 1.0,
-                1.0, schedule,
-            ).result[0]["samples"]  # fmt: skip
-
-    def decode(self, latents: Any) -> Any:
-        """Pictures in 0..1."""
-        return self.demo.vae.decode(latents).clamp(0, 1)
 
 
 def record(host: Any) -> None:
@@ -206,33 +172,6 @@ def keyframes(host: Any) -> None:
             levels(lambda steps, times, count: search.best_keyframes(
                 steps, prior.forecast_cost_model(times), prior.SHORTEST_GAP_CAP)[count - 1]),
         )  # fmt: skip
-
-
-def partial(host: Any) -> None:
-    """PSNR of runs in which all steps but one are full, for each place of the partial one."""
-    for name, sampler in product(MODELS, ("euler_ancestral", "dpmpp_2m_sde")):
-        demo = Demo(host, name)
-        schedule = engine_module(host, "frdiff.schedule")
-        plain = demo.decode(demo.run(28, sampler))
-        found = []
-        for place in range(1, 28):
-            kinds = [schedule.StepKind.PARTIAL if step == place else schedule.StepKind.FULL for step in range(28)]
-            pictures = demo.decode(demo.run(28, sampler, _listed(schedule, kinds)))
-            errors = (pictures - plain).square().flatten(1).mean(dim=1)
-            found.append(float((-10 * errors.log10()).mean()))
-        print(f"{name:<5} {sampler:<16}", *(f"{level:5.1f}" for level in found), flush=True)
-        if not all(map(math.isfinite, found)):
-            print("  (an infinite level is a step whose partial result equals the full one)")
-
-
-def _listed(schedule: Any, kinds: Sequence[Any]) -> Any:
-    class Listed(schedule.Schedule):
-        """A schedule whose kinds are given."""
-
-        def plan(self, course: Any) -> Any:
-            return schedule.plan_of([(kind, 1.0) for kind in kinds])
-
-    return Listed("listed", inner=True)
 
 
 if __name__ == "__main__":

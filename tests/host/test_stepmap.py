@@ -214,7 +214,7 @@ def test_the_dial_of_each_point_of_a_front_means_this_point(fronts, pack, engine
     files = importlib.import_module(f"{pack.__name__}.nodes.schedule_folder")
     for name in [name for name in files.file_names() if name.startswith("shipped: ")]:
         front = fronts.front_of({"node": "FRDiffScheduleLoader", "inputs": {"file": name}})
-        file = engine("schedule_file").read_schedule(files.find_file(name))
+        file = engine("schedule_store").read_schedule(files.find_file(name))
         assert front["steps"] == file.steps and front["points"][0]["dial"] == 1.0
         for row in front["points"]:
             point = engine("calibrated").calibrated(file, row["dial"]).point
@@ -244,10 +244,10 @@ def test_auto_fr_plans_from_the_newest_file_of_its_name(planning, pack, engine, 
     shutil.copy(files.find_file(SHIPPED), folder / "mine.safetensors")
     assert ask(planning, steps=20, schedule=source)["counts"]["full"] == 10
     # A newer file, and then the same one written again: nothing old is answered.
-    known = engine("schedule_file").read_schedule(folder / "mine.safetensors")
+    known = engine("schedule_store").read_schedule(folder / "mine.safetensors")
     for point in (known.points[0], known.points[-1]):
         changed = dataclasses.replace(known, points=(dataclasses.replace(point, source="calibrated"),))
-        engine("schedule_file").write_schedule(folder / "mine 2.safetensors", changed)
+        engine("schedule_store").write_schedule(folder / "mine 2.safetensors", changed)
         planned = [cell["kind"] for cell in ask(planning, steps=20, schedule=source)["cells"]]
         assert planned == [kind.value for kind in point.kinds]
     assert files.newest_path("mine").name == "mine 2.safetensors" and files.free_path("mine").stem == "mine 3"
