@@ -1,0 +1,135 @@
+"""Studies that sample for real: runs of the demo models with schedules of our own (study.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+from in_process import DemoModel, engine_module
+
+MODELS = ("unet", "dit")
+PROMPTS = (
+    "pizza, 3d", "cat face, 3d", "unicorn, 3d", "green apple, twitter", "rocket, google", "red heart, 3d",
+    "dog face, google", "sun with face, 3d",
+)  # fmt: skip
+SEED, CFG = 900, 3.0
+SPEEDUPS = (2, 3)
+NOISY = ("euler_ancestral", "dpmpp_2m_sde", "dpmpp_3m_sde", "er_sde", "lcm")
+# About what a partial step of the UNet costs of a full one, and of the DiT.
+PARTIAL_COST = {"unet": 0.31, "dit": 0.10}
+
+
+class Demo:
+    """A demo model with all prompts in one batch."""
+
+    def __init__(self, host: Any, name: str) -> None:
+        import torch
+
+        self.host = host
+        self.demo = DemoModel(self.host, name)
+        encoded = [self.demo.encode(text)[0] for text in PROMPTS]
+        both = {
+            key: torch.cat([extra[key] for _, extra in encoded]) if isinstance(value, torch.Tensor) else value
+            for key, value in encoded[0][1].items()
+        }
+        self.positive = [[torch.cat([cross for cross, _ in encoded]), both]]
+
+    def run(self, steps: int, sampler: str = "euler", schedule: Any = None) -> Any:
+        """The latents of a run, as (prompts, 16, 16, 16)."""
+        import torch
+
+        latent = {"samples": torch.zeros(len(PROMPTS), 4, 16, 16)}
+        node = self.host.NODE_CLASS_MAPPINGS["FRDiffKSampler"]
+        with torch.inference_mode():
+            return node.execute(
+                self.demo.model, SEED, steps, CFG, sampler, "normal", self.positive, self.demo.encode(""), latent, 1.0,
+                1.0, schedule,
+            ).result[0]["samples"]  # fmt: skip
+
+    def decode(self, latents: Any) -> Any:
+        """Pictures in 0..1."""
+        return self.demo.vae.decode(latents).clamp(0, 1)
+
+    def psnr(self, latents: Any, plain: Any) -> float:
+        """Mean over the prompts, in dB; infinite where a picture is the same."""
+        errors = (self.decode(latents) - self.decode(plain)).square().flatten(1).mean(dim=1)
+        return float((-10 * errors.log10()).mean())
+
+
+def partial(host: Any) -> None:
+    """PSNR of runs in which all steps but one are full, for each place of the partial one."""
+    _each_place(host, "PARTIAL")
+
+
+def one(host: Any) -> None:
+    """PSNR of runs in which all steps but one are full, for each place of the skipped one."""
+    _each_place(host, "SKIP")
+
+
+def repair(host: Any) -> None:
+    """PSNR of the dial's schedule with repairs of different strengths."""
+    prior = engine_module(host, "frdiff.prior")
+    for name in MODELS:
+        demo = Demo(host, name)
+        for sampler, steps in product(("euler", "dpmpp_2m"), (20, 28, 50)):
+            plain = demo.run(steps, sampler)
+            for speedup in SPEEDUPS:
+                dial = prior.PriorSchedule("study", speedup=speedup)
+                runs = [demo.run(steps, sampler, replace(dial, repair=part)) for part in (0.0, 0.5, 0.75, 1.0)]
+                found = [demo.psnr(run, plain) for run in runs]
+                print(f"{name:<5} {sampler:<9} {steps} {speedup}x", *(f"{level:6.1f}" for level in found), flush=True)
+
+
+def noise(host: Any) -> None:
+    """PSNR where noise is added: fewer steps, partial steps, raw outputs forecast, denoised latents by each rule."""
+    prior, schedule, forecast = (engine_module(host, f"frdiff.{each}") for each in ("prior", "schedule", "forecast"))
+    rules = ("reuse", "damped linear", "cautious", "kriging")
+    print(f"{'28 steps':<26}", *(f"{each:>14}" for each in ("fewer", "partial", "raw", *rules)))
+    for name in MODELS:
+        demo = Demo(host, name)
+        for sampler, speedup in product(NOISY, SPEEDUPS):
+            plain, dial = demo.run(28, sampler), prior.PriorSchedule("study", speedup=speedup)
+            runs = [demo.run(round(28 / speedup), sampler)]
+            share = (1 / speedup - PARTIAL_COST[name]) / (1 - PARTIAL_COST[name])
+            every = [int(step * share) != int((step - 1) * share) or step == 0 for step in range(28)]
+            kinds = [schedule.StepKind.FULL if full else schedule.StepKind.PARTIAL for full in every]
+            runs.append(demo.run(28, sampler, _listed(schedule, kinds)))
+            runs.append(demo.run(28, sampler, _raw(prior, schedule, speedup)))
+            dials = [replace(dial, noisy_forecaster=forecast.FORECASTERS[rule]) for rule in rules]
+            runs += [demo.run(28, sampler, each) for each in dials]
+            found = [demo.psnr(run, plain) for run in runs]
+            print(f"{name:<5} {sampler:<16} {speedup}x ", *(f"{level:14.1f}" for level in found), flush=True)
+
+
+def _each_place(host: Any, kind: str) -> None:
+    """One line for each model and sampler; infinite where the result equals the full one."""
+    schedule = engine_module(host, "frdiff.schedule")
+    for name, sampler in product(MODELS, NOISY[:2] if kind == "PARTIAL" else NOISY):
+        demo, found = Demo(host, name), []
+        plain = demo.run(28, sampler)
+        for place in range(1, 28):
+            kinds = [schedule.StepKind[kind] if step == place else schedule.StepKind.FULL for step in range(28)]
+            found.append(demo.psnr(demo.run(28, sampler, _listed(schedule, kinds)), plain))
+        print(f"{name:<5} {sampler:<16}", *(f"{level:5.1f}" for level in found), flush=True)
+
+
+def _listed(schedule: Any, kinds: Sequence[Any]) -> Any:
+    class Listed(schedule.Schedule):
+        """A schedule whose kinds are given."""
+
+        def plan(self, course: Any) -> Any:
+            return schedule.plan_of([(kind, 1.0) for kind in kinds])
+
+    return Listed("listed", adapts=True, inner=True)
+
+
+def _raw(prior: Any, schedule: Any, speedup: float) -> Any:
+    class Raw(schedule.Schedule):
+        """The dial's keyframes for a sampler that adds noise, with raw outputs between them."""
+
+        def plan(self, course: Any) -> Any:
+            return prior.PriorSchedule("study", speedup=speedup).plan(replace(course, stochastic=True))
+
+    return Raw("raw", prior.KRIGING, adapts=False)
