@@ -10,6 +10,7 @@ import comfy.model_management
 import comfy.sample
 import torch
 
+from ..frdiff.auto_fr.calibrate import HELD_OUT
 from ..frdiff.auto_fr.engine import MakeEngine
 from ..frdiff.provenance import VERSION, Network, Provenance
 from ..frdiff.schedule_file import CALIBRATED, ScheduleFile
@@ -41,12 +42,11 @@ class Request:
     def sample(self, make: MakeEngine, seed: int, steps: int | None) -> torch.Tensor:
         """The host's KSampler, with the prompts in turn, without its preview: the progress is the calibration's."""
         model = attach_engine(self.model, make, _nothing)
-        prompts = [p for p in (self.positive, self.positive_2, self.positive_3, self.positive_4) if p is not None]
         samples = self._latent()
         noise = comfy.sample.prepare_noise(samples, seed & SEED_MAX, self.latent_image.get("batch_index"))
         return comfy.sample.sample(
             model, noise, steps or self.steps, self.cfg, self.sampler_name, self.scheduler,
-            prompts[(seed - self.seed) % len(prompts)], self.negative, samples,
+            self._prompt(seed - self.seed), self.negative, samples,
             noise_mask=self.latent_image.get("noise_mask"), callback=_stop_if_cancelled, disable_pbar=True,
             seed=seed & SEED_MAX,
         )  # fmt: skip
@@ -59,6 +59,13 @@ class Request:
         return Provenance(
             Network("", "", ""), prediction, self.sampler_name, self.scheduler, self.cfg, size, 0, VERSION, today
         )
+
+    def _prompt(self, run: int) -> Any:
+        """The prompts in turn; of several the last is kept for judging, which begins with it."""
+        prompts = [p for p in (self.positive, self.positive_2, self.positive_3, self.positive_4) if p is not None]
+        if run < HELD_OUT:
+            return prompts[run % max(len(prompts) - 1, 1)]
+        return prompts[-1 - (run - HELD_OUT) % len(prompts)]
 
     def _latent(self) -> torch.Tensor:
         """An empty latent gets the channels of the model."""

@@ -20,7 +20,7 @@ from typing import Any
 from host import ROOT, add_comfyui_argument
 
 # Not among those that the files are measured with (calibrate_table.py).
-PROMPTS = ("grinning face, 3d", "red apple, 3d", "dog face, 3d", "rocket, 3d")
+PROMPTS = ("grinning face, 3d", "red apple, google", "dog face, twitter", "rocket, 3d")
 SEED, CFG = 5, 3.0
 # Runs to judge by, by the number of steps: long runs differ less.
 HELD_OUT = {20: 8, 50: 4}

@@ -166,8 +166,9 @@ class Calibration:
         logs = self._logs(tries, self._runs.recorded, "Trying repairs", (0.5, 0.6))
         for index, plan in priors.items():
             attempts = [Attempt(plan, repair, next(logs)) for repair in repairs]
-            self._priors[index] = attempts[repairs.index(own)]
-            self._note(index, min(attempts, key=lambda attempt: attempt.logs.mean()))
+            prior = self._priors[index] = attempts[repairs.index(own)]
+            better = [attempt for attempt in attempts if clearly_less(attempt.logs, prior.logs)]
+            self._note(index, min(better or [prior], key=lambda attempt: attempt.logs.mean()))
             known()
 
     def _try_searched(self, known: Callable[[], None]) -> None:
@@ -182,7 +183,7 @@ class Calibration:
         for index, plans in found.items():
             for plan in plans:
                 best, theirs = self._attempts[index], next(logs)
-                if clearly_less(theirs, best.logs, errors=2):
+                if clearly_less(theirs, best.logs):
                     self._note(index, Attempt(plan, best.repair, theirs))
             known()
 
