@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 
 import numpy
 import torch
@@ -17,6 +18,8 @@ STEP_PLOT = (720, 300)
 SPEED_PLOT = (760, 480)
 MARGIN = 52
 GAP, LABEL = 8, 40
+# Of the median computed step: the first one pays for loading and warming up, and would make the others invisible.
+TALLEST_BAR = 2.0
 LARGEST_CELL = 512
 
 
@@ -46,18 +49,18 @@ def to_picture(image: torch.Tensor) -> Image.Image:
 
 
 def step_plot(cells: Sequence[Cell], title: str) -> Image.Image:
-    """Bars of each step's milliseconds, filled as its kind, and the forecast errors above them."""
+    """Bars of each step's milliseconds, filled as its kind and cut where too tall, and the forecast errors."""
     picture, draw = _canvas(STEP_PLOT, title)
     left, top, right, bottom = MARGIN, 56, STEP_PLOT[0] - 16, STEP_PLOT[1] - 44
-    most = _nice(max((cell.ms for cell in cells), default=0.0) or 1.0)
+    most = _nice(_scale(cells) or 1.0)
     _y_axis(draw, (left, top, right, bottom), most, "ms")
     width = (right - left) / max(len(cells), 1)
     for i, cell in enumerate(cells):
-        _bar(draw, cell, left + i * width, width, bottom, (bottom - top) / most)
+        _bar(draw, cell, left + i * width, width, (top, bottom), most)
     _forecast_errors(draw, cells, (left, top, right, bottom), width)
     for i in _ticks(len(cells)):
         draw.text((left + (i + 0.5) * width, bottom + 4), str(i + 1), INK, _font(11), anchor="ma")
-    legend = "filled: computed    half: computed in part    outline: skipped    x: forecast error at computed steps"
+    legend = "filled: computed    half: computed in part    outline: skipped    cut: longer    x: forecast error"
     draw.text((left, STEP_PLOT[1] - 18), legend, INK, _font(11), anchor="lm")
     return picture
 
@@ -124,14 +127,26 @@ def _y_axis(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], most: flo
     draw.text((left - 6, top - 14), unit, INK, _font(11), anchor="rm")
 
 
-def _bar(draw: ImageDraw.ImageDraw, cell: Cell, x: float, width: float, bottom: float, per_ms: float) -> None:
+def _scale(cells: Sequence[Cell]) -> float:
+    """The milliseconds at full height."""
+    computed = [cell.ms for cell in cells if cell.kind == "full"]
+    tallest = max((cell.ms for cell in cells), default=0.0)
+    return min(tallest, TALLEST_BAR * median(computed)) if computed else tallest
+
+
+def _bar(
+    draw: ImageDraw.ImageDraw, cell: Cell, x: float, width: float, span: tuple[float, float], most: float
+) -> None:
+    highest, bottom = span
     inset = 1 if width > 4 else 0
     x0, x1 = x + inset, max(x + width - inset - 1, x + inset)
     # A skipped step is drawn even when its time is too short to see.
-    top = bottom - max(cell.ms * per_ms, 4)
+    top = max(bottom - max((bottom - highest) * cell.ms / most, 4), highest)
     draw.rectangle((x0, top, x1, bottom), outline=INK, fill=INK if cell.kind == "full" else PAPER)
     if cell.kind == "partial":
         draw.rectangle((x0, (top + bottom) / 2, x1, bottom), fill=INK)
+    if cell.ms > most:
+        draw.line((x0 - 1, top + 10, x1 + 1, top + 6), PAPER, 3)
 
 
 def _forecast_errors(
