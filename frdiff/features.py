@@ -76,6 +76,14 @@ class Features:
             for stream in self._streams.values():
                 self._drop_stages(stream)
 
+    def drop_before(self, evaluation: int) -> list[Hashable]:
+        """Forget the streams whose newest output is older than that of `evaluation`, and return their keys."""
+        with self._lock:
+            gone = [key for key, stream in self._streams.items() if stream.evaluation < evaluation]
+            for key in gone:
+                self._drop_stages(self._streams.pop(key))
+        return gone
+
     def keep_output(self, stream: Stream, time: float, evaluation: int, output: Any) -> None:
         """Remember a copy of a computed output, instead of an older one of the same flow time."""
         with self._lock:

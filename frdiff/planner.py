@@ -46,21 +46,22 @@ class Planner:
     ) -> None:
         self.sigmas = [float(sigma) for sigma in sigmas]
         self._schedule = schedule
-        self._adds_noise = rehearsal.adds_noise if rehearsal and schedule.adapts else None
+        self._rehearsal = rehearsal if schedule.adapts else None
+        # What is known before the run need not be watched for.
+        self._watch = SolverWatch(region) if schedule.adapts and rehearsal is None else None
         self.solver = rehearsal.solver(self.sigmas) if rehearsal else None
         times = tuple(flow_time(sigma) for sigma in self.sigmas)
-        self._course = Course(times, bool(self._adds_noise)).of(self.solver, self.sigmas)
+        self._course = Course(times, bool(self.stochastic)).of(self.solver, self.sigmas)
         self._refusal = UPWARD if any(b > a for a, b in pairwise(self.sigmas)) else None
         self._evaluations: list[StepRecord] = []
-        self.watch = SolverWatch(region)
         self._make_plan()
         self.guard = Guard(counts(self.plan)[StepKind.SKIP]) if schedule.guarded else None
 
     def begin(self, sigma: float, x: torch.Tensor | None) -> tuple[StepPlan, StepRecord]:
         """What to do in the evaluation that begins at `sigma` with input `x`, and its new record."""
         index = step_index(sigma, self.sigmas)
-        if x is not None and self._schedule.adapts:
-            self.watch.arrived(x)
+        if x is not None and self._watch:
+            self._watch.arrived(x)
             self._replan(index)
         self._refuse_strange_levels(index, sigma)
         planned = self._planned(index)
@@ -71,19 +72,19 @@ class Planner:
 
     def noted(self, denoised: torch.Tensor) -> None:
         """Note what the evaluation returned to the sampler."""
-        if self._schedule.adapts:
-            self.watch.answered(denoised)
+        if self._watch:
+            self._watch.answered(denoised)
 
     def noted_call(self, result: object) -> None:
         """Note what one network call of the evaluation returned."""
-        if self._schedule.adapts and isinstance(result, torch.Tensor):
-            self.watch.called(result)
+        if self._watch and isinstance(result, torch.Tensor):
+            self._watch.called(result)
 
     def reasons(self) -> Iterable[str]:
         """Sentences about what the plan could not do."""
         if self._refusal:
             yield self._refusal
-        if self.watch.uses_parts:
+        if self._rehearsal.takes_parts if self._rehearsal else self._watch and self._watch.uses_parts:
             yield SPLIT
         if shortfall := self._schedule.shortfall(self._course):
             yield shortfall
@@ -95,7 +96,9 @@ class Planner:
     @property
     def stochastic(self) -> bool | None:
         """Whether the sampler adds noise, None as long as nothing is known."""
-        return self.watch.stochastic if self._adds_noise is None else self._adds_noise
+        if self._rehearsal:
+            return self._rehearsal.adds_noise
+        return self._watch.stochastic if self._watch else None
 
     @property
     def steps(self) -> int:

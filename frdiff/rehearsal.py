@@ -40,6 +40,17 @@ class Solver:
             used[: len(uses)] += np.abs(uses)
         return tuple(used.tolist())
 
+    def influence(self, gains: Sequence[float]) -> tuple[float, ...]:
+        """How far a unit of error in each output moves the final latent, if `gains[i]` is what a unit of the input of
+        step i moves that step's output."""
+        steps = len(self.keeps)
+        onward, moved = np.zeros(steps + 1), np.zeros(steps)
+        onward[steps] = 1.0
+        for i in reversed(range(steps)):
+            moved[i] = sum(self.uses[k][i] * onward[k + 1] for k in range(i, steps))
+            onward[i] = self.keeps[i] * onward[i + 1] + gains[i] * moved[i]
+        return tuple(np.abs(moved).tolist())
+
     def emphasis(self, sigmas: Sequence[float]) -> tuple[float, ...]:
         """The totals relative to what Euler's method uses."""
         euler = [1 - after / sigma for sigma, after in zip(sigmas, sigmas[1:], strict=False)]
@@ -51,12 +62,14 @@ class Rehearsal:
     """A sampler's run with outputs of our own: the noise level of each evaluation and whether noise was added.
 
     `inputs` has a row for each evaluation's input and one for the result; what each is made of stands in its
-    columns: of the first input, then of each output in turn. It is None where that is not linear.
+    columns: of the first input, then of each output in turn. It is None where that is not linear. `takes_parts` says
+    that the sampler takes the outputs of single conditions, as CFG++ does.
     """
 
     sigmas: tuple[float, ...]
     adds_noise: bool
     inputs: np.ndarray | None = None
+    takes_parts: bool = False
 
     def solver(self, sigmas: Sequence[float]) -> Solver | None:
         """The sampler as a recursion, None where it is not a linear one with an evaluation at each of `sigmas`."""

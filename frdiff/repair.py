@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,6 +60,11 @@ class Repair:
         stream = self._streams.setdefault(key, _Stream())
         made, stream.made = stream.made, []
         return self._addition(stream, step, self._correction(made, step, known, rule) if made else None)
+
+    def drop(self, keys: Iterable[Hashable]) -> None:
+        """Forget these streams."""
+        for key in keys:
+            self._streams.pop(key, None)
 
     def clear(self) -> None:
         """Forget everything."""

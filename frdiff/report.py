@@ -10,7 +10,7 @@ from typing import Any
 from .schedule import StepKind
 
 SAMPLER_KINDS = {
-    True: "adds noise at each step: partial steps let the new noise through",
+    True: "adds noise at each step: of skipped steps the denoised latents are forecast",
     False: "deterministic: skipped steps are forecast",
 }
 

@@ -117,6 +117,7 @@ class Session:
     def begin_evaluation(self, sigma: float, x: torch.Tensor | None = None) -> None:
         """Start an evaluation of the sampler at `sigma` with input `x`: one decision for all its network calls."""
         self._memory.step_down()
+        self._drop_what_is_too_old()
         self._step, self._record = self._planner.begin(sigma, x)
         if self._step.keeps_stages:
             self._features.start_keyframe()
@@ -175,13 +176,19 @@ class Session:
         if self._repair:
             self._repair.clear()
 
+    def _drop_what_is_too_old(self) -> None:
+        """Conditions that came and went, as those of moving context windows do, would be kept until the end."""
+        gone = self._features.drop_before(len(self.report.records) - self._planner.max_age)
+        if self._repair:
+            self._repair.drop(gone)
+
     def _space_at(self, sigma: float) -> Space:
         return Space(self._space.denoised, *self._scales(sigma))
 
     def _enter(self, space: Space) -> None:
         """What was remembered of raw outputs is of no use when the run has shown that noise is added."""
         if space.denoised != self._space.denoised:
-            self._features.clear()
+            self._forget()
             self._repair = None
         self._space = space
 
@@ -206,7 +213,7 @@ class Session:
         self.report.add_reason(reason)
         self._record.kind = StepKind.FULL.value
         self._record.mix = 1.0
-        return StepPlan(StepKind.FULL, keeps_stages=True)
+        return StepPlan(StepKind.FULL, keeps_stages=any(step.keeps_stages for step in self.plan))
 
     def _reason_to_compute(self, call: _Call, stream: Stream | None, stages: tuple[Stage, ...]) -> str | None:
         if stream is None or not stream.outputs:

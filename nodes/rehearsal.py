@@ -36,7 +36,7 @@ def rehearse(sampler: Any, sigmas: torch.Tensor, model: Any) -> Rehearsal | None
         # A sampler that asks the model for more than it can give here; if it is broken, the run will say so.
         return None
     known = None if script.takes_parts or not _linear(rows) else rows[:, :_NOTHING]
-    return Rehearsal(tuple(script.sigmas), adds_noise, known)
+    return Rehearsal(tuple(script.sigmas), adds_noise, known, script.takes_parts)
 
 
 class _LastsTooLong(Exception):

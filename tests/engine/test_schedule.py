@@ -8,7 +8,7 @@ from solvers import rehearsal_of
 from frdiff.errors import FRDiffError
 from frdiff.planner import step_index
 from frdiff.presets import PRESETS, for_speedup
-from frdiff.prior import FEWEST
+from frdiff.prior import FEWEST, FEWEST_OF_ALL
 from frdiff.schedule import Course, PaperSchedule, StepKind, counts, score_mixing_weight
 
 pytestmark = pytest.mark.quick
@@ -43,7 +43,7 @@ def test_stages_are_kept_only_where_a_partial_step_follows():
 def test_the_dial_is_the_counted_speedup_as_near_as_whole_steps_allow(steps, speedup, stochastic):
     plan = for_speedup(speedup).plan(Course(flow_times(steps), stochastic))
     full = counts(plan)[StepKind.FULL]
-    assert full == min(max(round(steps / speedup), math.ceil(steps * FEWEST), 1), steps)
+    assert full == min(max(round(steps / speedup), math.ceil(steps * FEWEST_OF_ALL), FEWEST), steps)
     assert plan[0].kind is StepKind.FULL and counts(plan)[StepKind.PARTIAL] == 0
 
 
@@ -56,6 +56,26 @@ def test_steps_that_a_sampler_uses_more_are_computed():
         plan = for_speedup(3.0).plan(Course(times, stochastic).of(solver, sigmas))
         plain = for_speedup(3.0).plan(Course(times, stochastic))
         assert plan[17].kind is StepKind.FULL and counts(plan) == counts(plain)
+
+
+def test_a_sampler_that_forgets_computes_the_last_steps():
+    """What LCM makes of early outputs is gone by the end, however many of them are left out in a row."""
+    sigmas = [14.0 * 0.8**step for step in range(20)] + [0.0]
+    course = Course(tuple(sigma / (1 + sigma) for sigma in sigmas), stochastic=True)
+    plan = for_speedup(2.0).plan(course.of(rehearsal_of("lcm", sigmas).solver(sigmas), sigmas))
+    assert [step for step, each in enumerate(plan) if each.kind is StepKind.FULL][-8:] == list(range(12, 20))
+    assert counts(plan) == counts(for_speedup(2.0).plan(course))
+
+
+@pytest.mark.parametrize(
+    ("steps", "speedup", "near"), [(20, 2.0, True), (50, 3.0, True), (28, 3.7, False), (6, 2.0, False)]
+)
+def test_a_speed_that_whole_steps_do_not_allow_is_said(steps, speedup, near):
+    schedule, course = for_speedup(speedup), Course(flow_times(steps))
+    reached = steps / counts(schedule.plan(course))[StepKind.FULL]
+    said = schedule.shortfall(course)
+    assert near == (abs(reached / speedup - 1) <= 0.05) == (said is None)
+    assert near or f"{reached:.2f}x is planned" in said
 
 
 @pytest.mark.parametrize("speedup", [0.0, 0.99, -1.0, float("nan"), float("inf")])

@@ -106,6 +106,17 @@ def test_a_stale_memory_is_not_used():
     assert [r.kind for r in report.records].count("full") > 1 and report.reasons
 
 
+def test_conditions_that_come_and_go_leave_nothing():
+    """Windows that move at each step make a new stream at each; the dial has no partial steps to remember stages for."""
+    network, sigmas = Network(Block), [20.0 * 0.9**step for step in range(60)]
+    session = Session(for_speedup(2.0), [*sigmas, 0.0], families=FAMILIES)
+    for step, sigma in enumerate(sigmas):
+        session.begin_evaluation(sigma)
+        session.call(step, network, lambda sigma=sigma: network(torch.ones(5), sigma))
+    report = session.close()
+    assert report.counts["full"] == 60 and 0 < report.bytes_kept < 40 * 5 * 4
+
+
 def test_modules_are_left_as_they_were_after_an_error():
     network = Network(Block)
     before = [dict(module.__dict__) for module in network.modules()]
