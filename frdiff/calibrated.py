@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from .errors import FRDiffError
+from .forecast import KRIGING
 from .prior import PriorSchedule
 from .provenance import Network
 from .schedule import Course, Plan, Schedule, StepKind, plan_of
@@ -47,7 +48,7 @@ class CalibratedSchedule(Schedule):
             return ()
         if point.source != CALIBRATED or self._other_kind(course):
             return self._prior.plan(course)
-        if not file.stochastic and not same_times(file.times, course.times):
+        if file.forecaster == KRIGING and not file.stochastic and not same_times(file.times, course.times):
             # Where forecasts are best depends on the very steps; the repair carries over (docs/findings_auto_fr.md).
             return self._prior.plan(course)
         kinds = resample(point.kinds, file.times, course.times)
@@ -108,10 +109,10 @@ class CalibratedSchedule(Schedule):
 
 def calibrated(file: ScheduleFile, speedup: float) -> CalibratedSchedule:
     """The schedule of a file for a speed-up in network time."""
-    name, rule = f"{file.name} {speedup:g}x", file.forecaster
-    point = CalibratedSchedule(name, rule, speedup=speedup, file=file).point
-    repair = point.repair if point.source == CALIBRATED else PriorSchedule.repair
-    return CalibratedSchedule(name, rule, repair=repair, speedup=speedup, file=file)
+    made = CalibratedSchedule(f"{file.name} {speedup:g}x", file.forecaster, speedup=speedup, file=file)
+    if made.point.source == CALIBRATED:
+        return replace(made, repair=made.point.repair)
+    return replace(made, forecaster=PriorSchedule.forecaster, repair=PriorSchedule.repair)
 
 
 def resample(kinds: Sequence[StepKind], made: Sequence[float], times: Sequence[float]) -> list[StepKind]:

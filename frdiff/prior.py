@@ -54,7 +54,11 @@ class PriorSchedule(Schedule):
         passed = course.passed if course.stochastic else 0
         weights = course.uses if course.stochastic else course.emphasis
         count = max(self._count(course.steps) - passed, 1)
-        found = _keyframes(course.times[passed:], weights[passed:], course.stochastic, count, course.forgets)
+        if course.forgets:
+            # What is made of early outputs is gone by the end, however many of them are left out in a row.
+            found = (0, *range(course.steps - passed - count + 1, course.steps - passed))
+        else:
+            found = _keyframes(course.times[passed:], weights[passed:], course.stochastic, count)
         keyframes = [passed + step for step in found]
         full = {*range(passed), *keyframes}
         kinds = [StepKind.FULL if step in full else StepKind.SKIP for step in range(course.steps)]
@@ -75,19 +79,17 @@ class PriorSchedule(Schedule):
 
 
 @lru_cache(maxsize=64)
-def _keyframes(
-    times: tuple[float, ...], weights: tuple[float, ...], noisy: bool, count: int, any_gap: bool = False
-) -> tuple[int, ...]:
+def _keyframes(times: tuple[float, ...], weights: tuple[float, ...], noisy: bool, count: int) -> tuple[int, ...]:
     """The best `count` keyframes of a run, or the nearest number above that can be had; `weights` are of its steps."""
     steps = len(times) - 1
     if steps < 1:
         return ()
     stride = math.ceil(steps / LARGEST_SEARCH)
     if stride > 1:
-        coarse = _keyframes(times[::stride], weights[::stride], noisy, max(count // stride, 1), any_gap)
+        coarse = _keyframes(times[::stride], weights[::stride], noisy, max(count // stride, 1))
         return _spread(coarse, stride, steps, count)
     cost = noisy_cost_model(times, weights) if noisy else forecast_cost_model(times, weights)
-    longest_gap = steps if any_gap else max(SHORTEST_GAP_CAP, 2 * math.ceil(steps / count))
+    longest_gap = max(SHORTEST_GAP_CAP, 2 * math.ceil(steps / count))
     fronts = best_keyframes(steps, cost, longest_gap)
     return next(front for front in fronts[count - 1 :] if front)
 

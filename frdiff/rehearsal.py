@@ -40,17 +40,6 @@ class Solver:
             used[: len(uses)] += np.abs(uses)
         return tuple(used.tolist())
 
-    def influence(self, gains: Sequence[float]) -> tuple[float, ...]:
-        """How far a unit of error in each output moves the final latent, if `gains[i]` is what a unit of the input of
-        step i moves that step's output."""
-        steps = len(self.keeps)
-        onward, moved = np.zeros(steps + 1), np.zeros(steps)
-        onward[steps] = 1.0
-        for i in reversed(range(steps)):
-            moved[i] = sum(self.uses[k][i] * onward[k + 1] for k in range(i, steps))
-            onward[i] = self.keeps[i] * onward[i + 1] + gains[i] * moved[i]
-        return tuple(np.abs(moved).tolist())
-
     def emphasis(self, sigmas: Sequence[float]) -> tuple[float, ...]:
         """The totals relative to what Euler's method uses."""
         euler = [1 - after / sigma for sigma, after in zip(sigmas, sigmas[1:], strict=False)]

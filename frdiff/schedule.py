@@ -38,7 +38,7 @@ class Course:
 
     `times` are the noise levels as flow times `s / (1 + s)` with `s = sigma / alpha`, from 1 (noise) to 0 (data),
     one more than there are steps. `stochastic` says that the sampler adds fresh noise; `passed` steps were made before
-    this was known. `uses` is how much each step's denoised latent counts for the sampler in all,
+    this was known. `uses` is how much of each step's denoised latent the sampler takes in all,
     `emphasis` the same relative to Euler's method; empty where that is not known. `forgets` says that each latent is
     made of the newest output alone.
     """
@@ -54,10 +54,7 @@ class Course:
         """The course with what is known of the sampler."""
         if solver is None:
             return self
-        # Where older outputs count only through the network, early errors fade, by what it makes of its input.
-        gains = [data_gain(t, sigma) for t, sigma in zip(self.times, sigmas[:-1], strict=False)]
-        uses = solver.influence(gains) if solver.forgets else solver.totals
-        return replace(self, uses=uses, emphasis=solver.emphasis(sigmas), forgets=solver.forgets)
+        return replace(self, uses=solver.totals, emphasis=solver.emphasis(sigmas), forgets=solver.forgets)
 
     @property
     def steps(self) -> int:
@@ -137,14 +134,6 @@ class PaperSchedule(Schedule):
             return StepKind.FULL, 1.0
         mix = score_mixing_weight(step / steps, self.t, self.b) if self.mixing else 1.0
         return (StepKind.PARTIAL if mix > 0 else StepKind.SKIP), mix
-
-
-def data_gain(t: float, sigma: float) -> float:
-    """How far a unit of input moves the denoised latent of data of unit variance, at flow time `t` and `sigma`.
-
-    `alpha / (alpha^2 + sigma^2)`, the slope of the posterior mean of Gaussian data, with `t = sigma / (alpha + sigma)`.
-    """
-    return t * (1 - t) / (sigma * (t * t + (1 - t) * (1 - t))) if sigma > 0 else 1.0
 
 
 def plan_of(kinds: list[tuple[StepKind, float]]) -> Plan:

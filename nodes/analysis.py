@@ -103,7 +103,8 @@ def _pair(name: str, a: Any, b: Any) -> tuple[torch.Tensor, torch.Tensor] | None
 
 
 def _as_pictures(latents: Any) -> list[torch.Tensor]:
-    """Latents (B, C, ..., H, W) as (B * ..., H, W, C), scaled so that the first one's spread is 1."""
+    """Latents (B, C, ..., H, W), or (B, C, L), as (B * ..., H, W, C), scaled so that the first one's spread is 1."""
+    latents = [latent.unsqueeze(-2) if latent.ndim == 3 else latent for latent in latents]
     scale = latents[0].float().std().clamp(min=1e-6)
     return [latent.float().movedim(1, -1).flatten(0, -4) / scale for latent in latents]
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 from comfy import model_management
+from comfy.model_sampling import CONST
 from comfy.patcher_extension import WrappersMP
 from comfy.sampler_helpers import prepare_mask
 
 from ..frdiff.errors import FRDiffError
-from ..frdiff.facts import RunFacts
+from ..frdiff.facts import RunFacts, default_flow_time
 from ..frdiff.memory import is_out_of_memory
 from ..frdiff.presets import EVERY_STEP, for_speedup
 from ..frdiff.provenance import network_of
@@ -117,12 +118,15 @@ def _region(mask: torch.Tensor | None, noise: torch.Tensor) -> torch.Tensor | No
 
 def flow_time_of(model: Any) -> Callable[[float], float]:
     """How a MODEL's sigma becomes flow time, `noise / (noise + data)`, from the way it adds noise."""
-    scaling = model.get_model_object("model_sampling").noise_scaling
+    sampling = model.get_model_object("model_sampling")
 
     def flow_time(sigma: float) -> float:
         level = torch.tensor([sigma], dtype=torch.float64)
-        noise, data = (float(scaling(level, *parts)) for parts in (_NOISE_ALONE, _DATA_ALONE))
-        return noise / (noise + data)
+        noise, data = (float(sampling.noise_scaling(level, *parts)) for parts in (_NOISE_ALONE, _DATA_ALONE))
+        if noise or not sigma:
+            return noise / (noise + data)
+        # From picture to picture: such a model starts from data, and its sigma is the time itself if it is a flow.
+        return sigma if isinstance(sampling, CONST) else default_flow_time(sigma)
 
     return flow_time
 
@@ -143,7 +147,7 @@ _NOISE_ALONE, _DATA_ALONE = (_ONE, _NONE), (_NONE, _ONE)
 
 
 def _add_run_wrappers(wrappers: dict[str, dict[str, list[Any]]], session: Any) -> None:
-    evaluations_seen = False
+    evaluations_seen, called_at = False, None
 
     def predict_noise(executor: Any, x: torch.Tensor, timestep: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         nonlocal evaluations_seen
@@ -157,9 +161,11 @@ def _add_run_wrappers(wrappers: dict[str, dict[str, list[Any]]], session: Any) -
         executor: Any, x: torch.Tensor, t: torch.Tensor, c_concat: Any = None, c_crossattn: Any = None,
         control: Any = None, transformer_options: Any = None, **kwargs: Any,
     ) -> Any:  # fmt: skip
-        if not evaluations_seen:
-            # A guider of another pack calls the model itself.
-            session.begin_evaluation(float(t.max()))
+        nonlocal called_at
+        if not evaluations_seen and called_at != float(t.max()):
+            # A guider of another pack calls the model itself, once or more at each noise level.
+            called_at = float(t.max())
+            session.begin_evaluation(called_at)
         model = executor.class_obj
         options = {} if transformer_options is None else transformer_options
         entered = model.diffusion_model

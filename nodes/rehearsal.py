@@ -19,6 +19,9 @@ MOST_EVALUATIONS_PER_STEP = 4
 # Of numbers about 1: what rounding leaves, and noise exceeds.
 NOISE_TOLERANCE, LINEAR_TOLERANCE = 1e-4, 1e-3
 CHECK_INPUT = 0.5
+_COMPLAINTS = (
+    ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError,
+)  # fmt: skip
 
 
 def rehearse(sampler: Any, sigmas: torch.Tensor, model: Any) -> Rehearsal | None:
@@ -29,14 +32,18 @@ def rehearse(sampler: Any, sigmas: torch.Tensor, model: Any) -> Rehearsal | None
     try:
         script, rows = _played(sampler, sigmas, model, silent=False)
         adds_noise = bool(np.abs(rows[:, _NOTHING]).max() > NOISE_TOLERANCE)
-        if adds_noise:
+        if adds_noise and not _takes_noise(sampler):
             # The same seed makes the same noise, which is all there is where every number is zero.
             rows = rows - _played(sampler, sigmas, model, silent=True)[1]
-    except (_LastsTooLong, ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError):
+    except (_LastsTooLong, *_COMPLAINTS):
         # A sampler that asks the model for more than it can give here; if it is broken, the run will say so.
         return None
     known = None if script.takes_parts or not _linear(rows) else rows[:, :_NOTHING]
     return Rehearsal(tuple(script.sigmas), adds_noise, known, script.takes_parts)
+
+
+def _takes_noise(sampler: Any) -> bool:
+    return "noise_sampler" in inspect.signature(sampler.sampler_function).parameters
 
 
 class _LastsTooLong(Exception):
@@ -64,6 +71,12 @@ class _Script:
         x[0], x[_CHECK] = 1.0, CHECK_INPUT
         return x * self._loudness
 
+    def noise(self, *_: Any) -> torch.Tensor:
+        """Stands in for the sampler's noise."""
+        noise = torch.zeros(self._steps + 3, 1, 1, 1)
+        noise[_NOTHING] = 1.0
+        return noise
+
     def __call__(self, x: torch.Tensor, sigma: torch.Tensor, **extra: Any) -> torch.Tensor:
         call = len(self.sigmas)
         if call >= MOST_EVALUATIONS_PER_STEP * (self._steps + 1):
@@ -89,12 +102,16 @@ def _check_output(call: int) -> float:
 def _played(sampler: Any, sigmas: torch.Tensor, model: Any, silent: bool) -> tuple[_Script, np.ndarray]:
     """The script after a run, and its inputs and the result as rows."""
     script = _Script(model, len(sigmas) - 1, silent)
+    options = {**getattr(sampler, "extra_options", {})}
+    if _takes_noise(sampler):
+        # Noise where there is nothing else; the samplers' own can take longer to make than all the rest.
+        options["noise_sampler"] = script.noise
     # The run's own random numbers stay as they are.
     with torch.random.fork_rng(devices=[]), torch.inference_mode():
         torch.manual_seed(SEED)
         result = sampler.sampler_function(
             script, script.first_input(), sigmas.float().cpu(), extra_args={"seed": SEED, "model_options": {}},
-            callback=None, disable=True, **getattr(sampler, "extra_options", {}),
+            callback=None, disable=True, **options,
         )  # fmt: skip
     return script, torch.stack([*script.inputs, result.reshape(-1)]).double().numpy()
 

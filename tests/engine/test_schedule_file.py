@@ -10,7 +10,7 @@ import safetensors.numpy
 
 from frdiff.calibrated import calibrated, distance, resample
 from frdiff.errors import FRDiffError
-from frdiff.forecast import KRIGING
+from frdiff.forecast import KRIGING, REUSE
 from frdiff.prior import PriorSchedule
 from frdiff.provenance import Network, Provenance
 from frdiff.schedule import Course, StepKind
@@ -262,6 +262,18 @@ def test_on_other_noise_levels_forecasts_are_placed_like_the_priors_and_partial_
     course = Course(TIMES[::2], stochastic=True)
     assert [step.kind for step in noisy.plan(course)] == resample(points[0].kinds, TIMES, course.times)
     assert noisy.repair == 0.5
+
+
+@quick
+def test_a_file_of_repeated_outputs_is_carried_over_as_it_is():
+    """The paper's schedules were learned for repeated outputs, which want other keyframes than forecasts."""
+    points = (Point(kinds("FssFsFsFsFFs"), 0.5, 0.0, error=0.1, prior_error=0.2),)
+    schedule, other = calibrated(example(points=points, forecaster=REUSE), 2), Course(TIMES[::2])
+    assert [step.kind for step in schedule.plan(other)] == resample(points[0].kinds, TIMES, other.times)
+    assert schedule.forecaster is REUSE and schedule.repair == 0.0
+    beaten = calibrated(example(points=(replace(points[0], source=PRIOR),), forecaster=REUSE), 2)
+    assert beaten.plan(other) == PriorSchedule("", speedup=2).plan(other)
+    assert (beaten.forecaster, beaten.repair) == (KRIGING, PriorSchedule.repair)
 
 
 @quick

@@ -31,7 +31,7 @@ def test_figures_are_those_of_kornia(host, pictures):
     assert torch.allclose(shown[..., 0], ((a - b).abs().mean(-1) * 4).clamp(max=1))
 
 
-@pytest.mark.parametrize("shape", [(1, 4, 16, 16), (1, 16, 3, 8, 8), (2, 4, 1, 1)])
+@pytest.mark.parametrize("shape", [(1, 4, 16, 16), (1, 16, 3, 8, 8), (2, 4, 1, 1), (1, 64, 100)])
 def test_latents_of_any_kind_compare(host, shape):
     a = torch.randn(shape, generator=torch.Generator().manual_seed(1))
     result = node(host, "FRDiffCompare").execute(latent_a={"samples": a}, latent_b={"samples": a * 1.25}).result

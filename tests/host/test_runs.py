@@ -1,5 +1,7 @@
 """Runs that are not one plain pass from noise to picture."""
 
+import importlib
+
 import pytest
 import torch
 from subjects import custom_schedule, demo_subject, extra_node, node, relative
@@ -84,6 +86,31 @@ def test_custom_noise_levels(subject, host, name):
         assert torch.equal(latent, plain) or name not in ("up again", "reversed", "none", "one")
 
 
+def test_a_guider_that_calls_the_model_itself_decides_once_for_each_noise_level(subject, host):
+    import comfy.samplers
+
+    class Own(comfy.samplers.CFGGuider):
+        """Past the host's own evaluation, one condition at a time, as guiders of other packs do it."""
+
+        def __call__(self, x, timestep, model_options={}, seed=None):  # noqa: B006
+            positive, negative = (
+                comfy.samplers.calc_cond_batch(self.inner_model, [self.conds[name]], x, timestep, model_options)[0]
+                for name in ("positive", "negative")
+            )
+            return negative + (positive - negative) * 3.0
+
+    def run(model):
+        guider = Own(model)
+        guider.set_conds(subject.positive, subject.negative)
+        sigmas = extra_node("custom_sampler", "BasicScheduler", subject.model, "normal", STEPS, 1.0)
+        return custom(subject, model, sigmas, guider)
+
+    plain = run(subject.model)
+    with subject.counting() as computed:
+        latent = run(subject.patched().model)
+    assert len(computed) == 2 * (STEPS // 2) and relative(latent, plain) < 0.1
+
+
 def test_guidance_that_is_turned_off_on_the_way(subject, host):
     import comfy.samplers
 
@@ -106,3 +133,17 @@ def test_guidance_that_is_turned_off_on_the_way(subject, host):
     with subject.counting() as computed:
         latent = run(subject.patched().model)
     assert len(computed) < STEPS and relative(latent, plain) < 0.25
+
+
+def test_a_model_that_goes_from_picture_to_picture_has_flow_times(pack, subject):
+    """Its sampling starts from data and adds no noise, which says nothing about its noise levels."""
+    import comfy.model_sampling
+
+    class FromPicture(comfy.model_sampling.CONST):
+        def noise_scaling(self, sigma, noise, latent_image, max_denoise=False):
+            return latent_image
+
+    model = subject.model.clone()
+    model.add_object_patch("model_sampling", FromPicture())
+    flow_time = importlib.import_module(f"{pack.__name__}.nodes.host").flow_time_of(model)
+    assert [flow_time(sigma) for sigma in (1.0, 0.25, 0.0)] == [1.0, 0.25, 0.0]
