@@ -51,6 +51,17 @@ def turn(page, widget, value, node=SAMPLER):
     )
 
 
+def drop(page, name, text):
+    """Drop a file on the canvas."""
+    page.run(
+        "([name, text]) => { const data = new DataTransfer();"
+        " data.items.add(new File([text], name, { type: 'application/json' }));"
+        " const at = { bubbles: true, cancelable: true, dataTransfer: data, clientX: 700, clientY: 400 };"
+        " for (const kind of ['dragover', 'drop']) app.canvas.canvas.dispatchEvent(new DragEvent(kind, at)) }",
+        [name, text],
+    )
+
+
 def queue(page):
     page.before = set(page.client.json("/history?max_items=1"))
     page.run("() => app.queuePrompt(0)")

@@ -151,6 +151,7 @@ def test_zoomed_collapsed_and_light(started, client, renderer, shoot):
         shoot(page, "zoomed")
         page.run("(id) => { app.graph.getNodeById(id).collapse(); app.canvas.setDirty(true, true) }", SAMPLER)
         page.page.wait_for_timeout(500)
+        shoot(page, "collapsed")
         assert not page.run(f"(id) => {MAP.format(id='id')}.checkVisibility()", SAMPLER)
         page.run("(id) => { app.graph.getNodeById(id).collapse(); app.canvas.setDirty(true, true) }", SAMPLER)
         page.page.wait_for_timeout(500)
@@ -170,6 +171,13 @@ def test_a_sampler_in_a_subgraph_has_its_own_map(page, shoot):
     queue(page)
     page.wait(f"() => {inner}.querySelector('.summary').textContent.includes('faster')", seconds=60)
     assert page.run(f"() => {inner}.querySelectorAll('[data-state=done]').length") == 50
+    page.run(
+        "() => { app.canvas.openSubgraph?.(window.frdiffTestInner.graph, app.graph.nodes.find((node) => node.subgraph));"
+        " delete window.frdiffTestInner }"
+    )
+    page.page.wait_for_timeout(500)
+    page.look_at(offset=(-200, 100))
+    shoot(page, "inside")
 
 
 def test_nothing_global_is_left(page):

@@ -26,6 +26,8 @@ const PLANS_KEPT = 64
 const maps = new Map()
 const plans = new Map()
 const runs = new Runs()
+// Under which id the server knows this page.
+let client = null
 
 app.registerExtension({
   name: "frdiff.steps",
@@ -34,7 +36,9 @@ app.registerExtension({
     api.addEventListener(EVENTS.run, (event) => arrived(runs.add(event.detail)))
     api.addEventListener(EVENTS.front, (event) => calibrated(event.detail))
     api.addEventListener("reconnected", catchUp)
-    await catchUp()
+    // The page learns its id from the first message of its connection, which may come later than this.
+    api.addEventListener("status", meet)
+    meet()
     setInterval(look, MS_BETWEEN_LOOKS)
   },
   nodeCreated(node) {
@@ -45,7 +49,7 @@ app.registerExtension({
 function add(node) {
   // What the maps hold must not keep a node that was removed.
   const reference = new WeakRef(node)
-  const entry = { map: new StepMap(), plot: null, file: null, key: null, shown: null, events: 0 }
+  const entry = { map: new StepMap(), plot: null, file: null, key: null, planned: false, shown: null, events: 0 }
   if (node.comfyClass in FILE_WIDGETS) {
     entry.plot = new FrontPlot()
     entry.plot.onchoose = (value) => turn(reference.deref(), value)
@@ -94,14 +98,15 @@ function refresh(node, entry) {
   const settings = settingsOf(node)
   const key = JSON.stringify(settings)
   if (key !== entry.key) {
-    const first = entry.key === null
     const { events } = entry
     entry.key = key
     void plan(settings, key).then((answer) => {
       // A newer request may have been sent meanwhile, or a run has begun, which says more than a plan.
       if (entry.key !== key || entry.events !== events) return
       entry.map.showPlan(answer, settings.example)
-      if (first) restore(node, entry, answer)
+      // Once only: when values change later, the plan says more than a run before.
+      if (!entry.planned) restore(node, entry, answer)
+      entry.planned = true
       resize(node, entry)
     })
   }
@@ -178,6 +183,12 @@ async function ask(route, body) {
   } catch {
     return { error: "" }
   }
+}
+
+function meet() {
+  if (!api.clientId || api.clientId === client) return
+  client = api.clientId
+  void catchUp()
 }
 
 /** Ask for what was missed while there was no connection. */

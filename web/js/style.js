@@ -40,7 +40,7 @@ ${BASE}
   border-radius: 2px;
   background: linear-gradient(to top, currentColor var(--filled), transparent var(--filled));
 }
-.cells > [data-state="planned"] { opacity: 0.45; }
+.cells > [data-state="planned"] { opacity: 0.55; }
 .cells > [data-now] { opacity: 1; outline: 2px solid currentColor; outline-offset: 0; }
 .cells > [data-changed] { border-style: double; border-width: 3px; }
 .cells > [aria-selected="true"] { outline: 2px solid var(--p-primary-color, Highlight); }
