@@ -108,7 +108,7 @@ def added_picture(page: Frontend, path: Path, node: str, values: dict[str, Any],
     page.look_at(1.0, (600, 160))
     if "effort" in values:
         page.run("() => app.queuePrompt(0)")
-        page.wait(DONE, seconds=300)
+        page.wait(DONE, seconds=1200)
     page.wait(SAYS, [made, *shows])
     page.page.wait_for_timeout(1500)
     page.screenshot(path, clip=page.run(PLACE, [made]))

@@ -11,6 +11,8 @@ MAP = "app.graph.getNodeById({id}).widgets.find((w) => w.name === 'frdiff_steps'
 CELLS = """(id) => [...%s.shadowRoot.querySelector('.cells').children].map((cell) => ({
   kind: cell.dataset.kind, state: cell.dataset.state, words: cell.getAttribute('aria-label'),
   filled: cell.style.getPropertyValue('--filled') }))""" % MAP.format(id="id")  # noqa: UP031 (braces of JavaScript)
+TEXT = """([id, text]) => app.graph.getNodeById(id).widgets.find((w) => w.name === 'frdiff_text').element.shadowRoot
+  .querySelector('.text').textContent === text"""
 SUMMARY = f"(id) => {MAP.format(id='id')}.shadowRoot.querySelector('.summary').textContent"
 
 

@@ -6,12 +6,15 @@ import pytest
 from stepmaps import (
     CELLS,
     MAP,
+    REPORT,
     SAMPLER,
     SUMMARY,
+    TEXT,
     assert_equals_the_report,
     cells,
     demo,
     kinds,
+    outputs_of,
     queue,
     report_of,
     summary,
@@ -45,7 +48,7 @@ def test_the_dial_moves_the_plan(page, shoot):
 
 def test_a_run_fills_the_cells_and_equals_the_report(page, shoot):
     page.load(demo(steps=80))
-    page.look_at(offset=(-30, 60))
+    page.look_at(0.75, (-100, 160))
     wait_for_summary(page, "planned")
     queue(page)
     wait_for_summary(page, "step ")
@@ -55,6 +58,7 @@ def test_a_run_fills_the_cells_and_equals_the_report(page, shoot):
     shoot(page, "live")
     wait_for_summary(page, "faster")
     assert_equals_the_report(page, report_of(page))
+    page.wait(TEXT, [REPORT, outputs_of(page)[str(REPORT)]["text"][0]], 5)
     shoot(page, "done")
     # Queued again with another seed: the map begins again, and ends as the new report says.
     turn(page, "seed", 7)

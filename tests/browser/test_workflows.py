@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from stepmaps import DEMO, drop, outputs_of, queue
+from stepmaps import DEMO, TEXT, drop, outputs_of, queue
 
 pytestmark = pytest.mark.browser
 
@@ -108,6 +108,7 @@ def test_a_sweep_shows_what_it_has_when_it_is_cancelled(page, shoot):
     page.page.wait_for_timeout(1000)
     shown = page.run("(id) => app.nodeOutputs[id]", sweep)
     assert len(shown["images"]) == 1 and "plain" in shown["text"][0]
+    page.wait(TEXT, [sweep, shown["text"][0]], 5)
     shoot(page, "cancelled")
 
 

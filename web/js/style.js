@@ -49,6 +49,22 @@ ${BASE}
 }
 `
 
+export const TEXT_STYLE = `
+${BASE}
+.text {
+  box-sizing: border-box;
+  height: 100%;
+  overflow: auto;
+  padding: 2px;
+  font: 10px/14px ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace;
+  white-space: pre;
+  user-select: text;
+  cursor: text;
+}
+.text[data-wraps] { white-space: pre-wrap; overflow-wrap: anywhere; }
+.text:focus-visible { outline: 2px solid currentColor; outline-offset: -2px; }
+`
+
 export const FRONT_STYLE = `
 ${BASE}
 .plot {
