@@ -10,8 +10,8 @@ from typing import Any
 from .schedule import StepKind
 
 SAMPLER_KINDS = {
-    True: "adds noise at each step: of skipped steps the denoised latents are forecast",
-    False: "deterministic: skipped steps are forecast",
+    True: "adds noise at each step: denoised latents are forecast",
+    False: "deterministic: the network's outputs are forecast",
 }
 
 
@@ -19,7 +19,7 @@ SAMPLER_KINDS = {
 class StepRecord:
     """One evaluation of the sampler: solver step, sigma, kind, milliseconds of network time, network calls.
 
-    `forecast_error` is that of the forecast that a full step was compared with, relative to the output.
+    `forecast_error` is that of the forecast that a full step was compared with, relative to what was forecast.
     """
 
     step: int

@@ -22,7 +22,7 @@ def speedup_input() -> io.Input:
     )
 
 
-def schedule_input(tooltip: str = "A schedule from FRDiff Schedule. With it the dial is not used.") -> io.Input:
+def schedule_input(tooltip: str = "A schedule from another FRDiff node. With it the dial is not used.") -> io.Input:
     """An optional schedule."""
     return ScheduleType.Input("schedule", optional=True, tooltip=tooltip)
 

@@ -42,6 +42,7 @@ OPTIONAL_REQUIREMENTS = {"torchaudio"}
 UNLISTED_REQUIREMENTS = ["requests"]
 DEV_REQUIREMENTS = ROOT / "tests" / "requirements.txt"
 BROWSER_REQUIREMENTS = ROOT / "tests" / "browser" / "requirements.txt"
+MANAGER_REQUIREMENTS = ROOT / "tests" / "manager" / "requirements.txt"
 RAY_REQUIREMENTS = ROOT / "tests" / "ray_requirements.txt"
 
 
@@ -67,6 +68,11 @@ class Host:
     def browser_tools(self) -> Path:
         """Where the driver of the browser tests is, if it is installed."""
         return self.tools.with_name(self.tools.name.replace("tools", "browser"))
+
+    @property
+    def manager_tools(self) -> Path:
+        """Where ComfyUI Manager and comfy-cli are for their tests, if they are installed; not on the path of others."""
+        return self.tools.with_name(self.tools.name.replace("tools", "manager"))
 
     @property
     def ray_tools(self) -> Path:
@@ -110,6 +116,11 @@ def ensure_test_tools(host: Host, say: Callable[[str], None] = print) -> None:
 def ensure_browser_tools(host: Host, say: Callable[[str], None] = print) -> None:
     """Install the driver of the browser tests, not a browser, beside the host's environment."""
     _ensure_tools(host, host.browser_tools, BROWSER_REQUIREMENTS, "Installing the browser driver ...", say)
+
+
+def ensure_manager(host: Host, say: Callable[[str], None] = print) -> None:
+    """Install ComfyUI Manager and comfy-cli for their tests beside the host's environment."""
+    _ensure_tools(host, host.manager_tools, MANAGER_REQUIREMENTS, "Installing ComfyUI Manager for its tests ...", say)
 
 
 def ensure_ray(host: Host, say: Callable[[str], None] = print) -> None:

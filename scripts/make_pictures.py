@@ -36,20 +36,32 @@ ADD = """([sampler, type, values]) => {
     const { origin_id: id, origin_slot: slot } = (link != null && app.graph.links.get(link)) || {}
     if (id != null) app.graph.getNodeById(id).connect(slot, node, to)
   }
-  node.connect(0, target, target.inputs.findIndex((input) => input.name === 'schedule'))
+  const takes = target.inputs.findIndex((input) => input.name === 'schedule')
+  if (node.outputs[0].type === target.inputs[takes].type) node.connect(0, target, takes)
   return node.id
 }"""
-PLOTTED = """([id, name]) => app.graph.getNodeById(id).widgets.find((w) => w.name === 'frdiff_front').element.shadowRoot
-  .querySelector('.summary').textContent.includes(name)"""
+SAYS = """([id, widget, text]) => app.graph.getNodeById(id).widgets.find((w) => w.name === widget).element.shadowRoot
+  .querySelector('.summary').textContent.includes(text)"""
 CALIBRATE = {
     "steps": 20, "cfg": 3.0, "sampler_name": "euler", "scheduler": "normal", "effort": "normal", "name": "my model"
 }  # fmt: skip
-PLACE = """(id) => {
-  const node = app.graph.getNodeById(id), box = app.canvas.canvas.getBoundingClientRect()
+# Where nodes are on the screen, together.
+PLACE = """(ids) => {
+  const nodes = ids.map((id) => app.graph.getNodeById(id)), box = app.canvas.canvas.getBoundingClientRect()
   const { scale, offset } = app.canvas.ds
-  const x = box.x + (node.pos[0] + offset[0]) * scale, y = box.y + (node.pos[1] - 32 + offset[1]) * scale
-  return { x: x - 6, y: y - 6, width: node.size[0] * scale + 12, height: (node.size[1] + 32) * scale + 12 }
+  const left = Math.min(...nodes.map((n) => n.pos[0])), top = Math.min(...nodes.map((n) => n.pos[1])) - 32
+  const right = Math.max(...nodes.map((n) => n.pos[0] + n.size[0]))
+  const bottom = Math.max(...nodes.map((n) => n.pos[1] + n.size[1]))
+  const x = box.x + (left + offset[0]) * scale, y = box.y + (top + offset[1]) * scale
+  return { x: x - 6, y: y - 6, width: (right - left) * scale + 12, height: (bottom - top) * scale + 12 }
 }"""
+IDS = "(types) => app.graph.nodes.filter((node) => types.includes(node.type)).map((node) => node.id)"
+# What stands for the loaders and sizes of a shared workflow.
+ON_DEMO = {
+    "CheckpointLoaderSimple": ("FRDiffDemoModelLoader", ["unet"]),
+    "EmptyLatentImage": ("EmptyLatentImage", [128, 128, 1]),
+    "EmptySD3LatentImage": ("EmptyLatentImage", [128, 128, 1]),
+}
 
 
 def make(host: Host) -> None:
@@ -60,12 +72,20 @@ def make(host: Host) -> None:
     with comfyui(replace(host, base=base), True) as client, browser() as started:
         with frontend(started, client) as page:
             node_picture(page, HELP / "FRDiffKSampler.png")
-        for node, values, name in (
-            ("FRDiffScheduleLoader", {"file": "shipped: demo_unet_50"}, "demo_unet_50"),
-            ("FRDiffAutoFR", CALIBRATE, CALIBRATE["name"]),
+        for node, values, widget, text in (
+            ("FRDiffScheduleLoader", {"file": "shipped: demo_unet_50"}, "frdiff_front", "demo_unet_50"),
+            ("FRDiffAutoFR", CALIBRATE, "frdiff_front", CALIBRATE["name"]),
+            ("FRDiffSchedule", {"preset": "paper M=2"}, "frdiff_steps", "planned"),
+            ("FRDiffKSamplerAdvanced", {"steps": 40, "start_at_step": 10}, "frdiff_steps", "30 steps"),
         ):
             with frontend(started, client, size=(1500, 1200)) as page:
-                front_picture(page, HELP / f"{node}.png", node, values, name)
+                added_picture(page, HELP / f"{node}.png", node, values, (widget, text))
+        for node, workflow, types in (
+            ("FRDiffModelPatcher", "FRDiff in any graph", ["FRDiffModelPatcher", "BasicScheduler"]),
+            ("FRDiffCompare", "FRDiff A-B compare", ["PreviewImage", "FRDiffCompare"]),
+        ):
+            with frontend(started, client, size=(1500, 1200)) as page:
+                workflow_picture(page, HELP / f"{node}.png", workflow, types)
         plot_picture(client, "report", "plot", HELP / "FRDiffReport.png", {"steps": 30})
         plot_picture(client, "sweep", "plot", HELP / "FRDiffSweep.png", {"steps": 30})
 
@@ -78,20 +98,38 @@ def node_picture(page: Frontend, path: Path) -> None:
     page.run("() => app.queuePrompt(0)")
     page.wait(DONE, seconds=120)
     page.page.wait_for_timeout(1500)
-    page.screenshot(path, clip=page.run(PLACE, SAMPLER))
+    page.screenshot(path, clip=page.run(PLACE, [SAMPLER]))
 
 
-def front_picture(page: Frontend, path: Path, node: str, values: dict[str, Any], name: str) -> None:
-    """A calibration node with the plot of its file; what has no file yet is calibrated."""
+def added_picture(page: Frontend, path: Path, node: str, values: dict[str, Any], shows: tuple[str, str]) -> None:
+    """A node in front of the demo's sampler, once its widget says a text; what has no file yet is calibrated."""
     page.load(json.loads(DEMO.read_text()))
     made = page.run(ADD, [SAMPLER, node, values])
     page.look_at(1.0, (600, 160))
     if "effort" in values:
         page.run("() => app.queuePrompt(0)")
-        page.wait(DONE, seconds=300)
-    page.wait(PLOTTED, [made, name])
+        page.wait(DONE, seconds=1200)
+    page.wait(SAYS, [made, *shows])
     page.page.wait_for_timeout(1500)
-    page.screenshot(path, clip=page.run(PLACE, made))
+    page.screenshot(path, clip=page.run(PLACE, [made]))
+
+
+def workflow_picture(page: Frontend, path: Path, name: str, types: list[str]) -> None:
+    """Nodes of some types in a shared workflow that has run on a demo model."""
+    workflow = json.loads((WORKFLOWS / f"{name}.json").read_text())
+    for node in workflow["nodes"]:
+        if node["type"] in ON_DEMO:
+            node["type"], node["widgets_values"] = ON_DEMO[node["type"]]
+    page.load(workflow)
+    ids = page.run(IDS, types)
+    place = page.run(PLACE, ids)
+    page.look_at(1.0, (300 - place["x"], 200 - place["y"]))
+    before = len(page.client.json("/history"))
+    page.run("() => app.queuePrompt(0)")
+    while len(page.client.json("/history")) == before:
+        page.page.wait_for_timeout(300)
+    page.page.wait_for_timeout(2000)
+    page.screenshot(path, clip=page.run(PLACE, ids))
 
 
 def plot_picture(client: Client, node: str, output: str, path: Path, widgets: dict[str, Any]) -> None:

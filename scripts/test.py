@@ -3,6 +3,7 @@
     python scripts/test.py                        all tests
     python scripts/test.py tests/engine -k mixing arguments go on to pytest
     python scripts/test.py -m browser             those in a real browser; the others need none
+    python scripts/test.py -m manager             installing with ComfyUI Manager and comfy-cli
     python scripts/test.py --lint                 ruff and pyright instead of the tests
     python scripts/test.py --comfyui PATH         use an existing ComfyUI
 """
@@ -21,6 +22,7 @@ from host import (
     add_comfyui_argument,
     ensure_browser_tools,
     ensure_host,
+    ensure_manager,
     ensure_ray,
     ensure_test_tools,
 )
@@ -42,6 +44,8 @@ def main() -> int:
         ensure_test_tools(host)
         if any("browser" in argument for argument in passed_on):
             ensure_browser_tools(host)
+        if any("manager" in argument for argument in passed_on):
+            ensure_manager(host)
     except SetupError as error:
         print(f"Set-up stopped: {error}", file=sys.stderr)
         return 1
@@ -76,6 +80,8 @@ def lint(host: Host) -> int:
 def _are_asked_for(tests: Path, passed_on: list[str]) -> bool:
     """Whether a test file is among what pytest will run, as far as paths say."""
     paths = [Path(found.partition("::")[0]) for argument in passed_on if (found := _test_path(argument))]
+    if "-m" in passed_on and not paths:
+        return "ray" in passed_on
     return not paths or any(path == tests or path in tests.parents for path in paths)
 
 

@@ -1,14 +1,12 @@
 """The subgraph blueprint comes out of the node library and runs, in a real browser."""
 
 import json
-from pathlib import Path
 
 import pytest
+from stepmaps import DEMO
 
 pytestmark = pytest.mark.browser
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-DEMO = ROOT / "scripts" / "demo_pack" / "workflows" / "FRDiff demo.json"
 NAME = "FRDiff A-B compare"
 # Connects the subgraph to what the demo's sampler is connected to, and its pictures to a preview.
 CONNECT = """() => {

@@ -1,70 +1,30 @@
 """What people do with the step map, in a real browser: turn the dial, queue, interrupt, reload."""
 
 import json
-import random
-from pathlib import Path
 
 import pytest
+from stepmaps import (
+    CELLS,
+    MAP,
+    REPORT,
+    SAMPLER,
+    SUMMARY,
+    TEXT,
+    assert_equals_the_report,
+    cells,
+    demo,
+    kinds,
+    outputs_of,
+    queue,
+    report_of,
+    summary,
+    turn,
+    wait_for_summary,
+)
 
 pytestmark = pytest.mark.browser
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-DEMO = ROOT / "scripts" / "demo_pack" / "workflows" / "FRDiff demo.json"
-SAMPLER, REPORT = 5, 8
-MAP = "app.graph.getNodeById({id}).widgets.find((w) => w.name === 'frdiff_steps').element"
-CELLS = """(id) => [...%s.shadowRoot.querySelector('.cells').children].map((cell) => ({
-  kind: cell.dataset.kind, state: cell.dataset.state, words: cell.getAttribute('aria-label'),
-  filled: cell.style.getPropertyValue('--filled') }))""" % MAP.format(id="id")  # noqa: UP031 (braces of JavaScript)
-SUMMARY = f"(id) => {MAP.format(id='id')}.shadowRoot.querySelector('.summary').textContent"
 FILLED = {"full": "100%", "partial": "50%", "skip": "0%"}
-
-
-def demo(steps=50):
-    """The demo's workflow with an id of its own and a new seed, so that nothing is answered from a cache."""
-    workflow = json.loads(DEMO.read_text())
-    workflow["id"] = f"00000000-0000-4000-8000-{random.randrange(16**12):012x}"
-    for node in workflow["nodes"]:
-        if node["id"] == SAMPLER:
-            node["widgets_values"][0] = random.randrange(2**32)
-            node["widgets_values"][2] = steps
-    return workflow
-
-
-def summary(page, node=SAMPLER):
-    return page.run(SUMMARY, node)
-
-
-def cells(page, node=SAMPLER):
-    return page.run(CELLS, node)
-
-
-def wait_for_summary(page, text, node=SAMPLER, seconds=60):
-    page.wait(f"([id, text]) => ({SUMMARY})(id).includes(text)", [node, text], seconds)
-
-
-def turn(page, widget, value, node=SAMPLER):
-    """Set a widget as its own control does."""
-    page.run(
-        "([id, name, value]) => { const node = app.graph.getNodeById(id);"
-        " const widget = node.widgets.find((w) => w.name === name); widget.value = value;"
-        " widget.callback?.(value, app.canvas, node) }",
-        [node, widget, value],
-    )
-
-
-def queue(page):
-    page.before = set(page.client.json("/history?max_items=1"))
-    page.run("() => app.queuePrompt(0)")
-
-
-def report_of(page):
-    """The JSON that the report node got in the prompt that was queued."""
-    for _ in range(100):
-        history = page.client.json("/history?max_items=1")
-        if set(history) - page.before:
-            break
-        page.page.wait_for_timeout(100)
-    return json.loads(next(iter(history.values()))["outputs"][str(REPORT)]["text"][1])
 
 
 def test_the_dial_moves_the_plan(page, shoot):
@@ -75,8 +35,10 @@ def test_the_dial_moves_the_plan(page, shoot):
     wait_for_summary(page, "planned: 10 of 50", seconds=2)
     assert sum(cell["kind"] == "full" for cell in cells(page)) == 10
     assert all(cell["state"] == "planned" and cell["filled"] == FILLED[cell["kind"]] for cell in cells(page))
+    before = kinds(page)
     turn(page, "sampler_name", "euler_ancestral")
-    wait_for_summary(page, "in part", seconds=2)
+    page.wait(f"([id, kinds]) => ({CELLS})(id).some((cell, i) => cell.kind !== kinds[i])", [SAMPLER, before], 2)
+    assert kinds(page).count("full") == 10
     turn(page, "speedup", 1.0)
     wait_for_summary(page, "off", seconds=2)
     turn(page, "steps", 8)
@@ -86,7 +48,7 @@ def test_the_dial_moves_the_plan(page, shoot):
 
 def test_a_run_fills_the_cells_and_equals_the_report(page, shoot):
     page.load(demo(steps=80))
-    page.look_at(offset=(-30, 60))
+    page.look_at(0.75, (-100, 160))
     wait_for_summary(page, "planned")
     queue(page)
     wait_for_summary(page, "step ")
@@ -95,20 +57,17 @@ def test_a_run_fills_the_cells_and_equals_the_report(page, shoot):
               "c.some((x) => x.state === 'planned') }", SAMPLER)  # fmt: skip
     shoot(page, "live")
     wait_for_summary(page, "faster")
-    report = report_of(page)
-    counts = report["counts"]
-    assert summary(page) == (
-        f"{counts['full']} of 80 steps computed, {report['speedup']:.2f}x faster, "
-        f"{report['bytes_kept'] / 1e6:.1f} MB kept"
-    )
-    shown = cells(page)
-    assert [cell["kind"] for cell in shown] == [record["kind"] for record in report["records"]]
-    assert all(cell["state"] == "done" for cell in shown)
-    for number, (cell, record) in enumerate(zip(shown, report["records"], strict=True)):
-        assert cell["words"].startswith(f"step {number + 1} of 80, ")
-        assert (f"{record['ms']:.1f} ms" in cell["words"]) == (record["ms"] > 0)
-        assert ("forecast error" in cell["words"]) == (record["forecast_error"] is not None)
+    assert_equals_the_report(page, report_of(page))
+    page.wait(TEXT, [REPORT, outputs_of(page)[str(REPORT)]["text"][0]], 5)
     shoot(page, "done")
+    # Queued again with another seed: the map begins again, and ends as the new report says.
+    turn(page, "seed", 7)
+    turn(page, "steps", 30)
+    queue(page)
+    wait_for_summary(page, "step ")
+    report = report_of(page)
+    wait_for_summary(page, "of 30 steps computed")
+    assert_equals_the_report(page, report)
 
 
 def test_reload_restores_and_a_change_plans_again(page, shoot):
@@ -196,6 +155,7 @@ def test_zoomed_collapsed_and_light(started, client, renderer, shoot):
         shoot(page, "zoomed")
         page.run("(id) => { app.graph.getNodeById(id).collapse(); app.canvas.setDirty(true, true) }", SAMPLER)
         page.page.wait_for_timeout(500)
+        shoot(page, "collapsed")
         assert not page.run(f"(id) => {MAP.format(id='id')}.checkVisibility()", SAMPLER)
         page.run("(id) => { app.graph.getNodeById(id).collapse(); app.canvas.setDirty(true, true) }", SAMPLER)
         page.page.wait_for_timeout(500)
@@ -215,6 +175,13 @@ def test_a_sampler_in_a_subgraph_has_its_own_map(page, shoot):
     queue(page)
     page.wait(f"() => {inner}.querySelector('.summary').textContent.includes('faster')", seconds=60)
     assert page.run(f"() => {inner}.querySelectorAll('[data-state=done]').length") == 50
+    page.run(
+        "() => { app.canvas.openSubgraph?.(window.frdiffTestInner.graph, app.graph.nodes.find((node) => node.subgraph));"
+        " delete window.frdiffTestInner }"
+    )
+    page.page.wait_for_timeout(500)
+    page.look_at(offset=(-200, 100))
+    shoot(page, "inside")
 
 
 def test_nothing_global_is_left(page):

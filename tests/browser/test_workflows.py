@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from stepmaps import DEMO, TEXT, drop, outputs_of, queue
 
 pytestmark = pytest.mark.browser
 
@@ -11,14 +12,24 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 # One of each demo model; the schedule file that stands first is for this one.
 ON_DIT = ("FRDiff in any graph", "FRDiff Auto-FR load")
-PACK = "comfyui-frdiff"
+PACK, DEMO_PACK = "comfyui-frdiff", "frdiff-demo-models"
+SAVERS = "() => app.graph.nodes.filter((node) => node.type === 'SaveImage').map((node) => node.id)"
 SAMPLERS = ("FRDiffKSampler", "FRDiffKSamplerAdvanced", "FRDiffModelPatcher")
 
 
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def assert_complete(page, path):
+    """All nodes of a workflow are there, none unknown and none with an error."""
+    page.wait("(count) => app.graph.nodes.length === count", len(json.loads(path.read_text())["nodes"]))
+    page.page.wait_for_timeout(800)
+    assert page.run("() => app.graph.nodes.filter((node) => node.has_errors || !node.comfyClass && !node.isVirtualNode)"
+                    ".map((node) => node.type)") == []  # fmt: skip
+
+
+@pytest.mark.parametrize("path", [*WORKFLOWS, DEMO], ids=lambda path: path.stem)
 def test_opens_from_the_templates(page, path, shoot):
     templates = page.client.json("/workflow_templates")
-    assert path.stem in templates[PACK]
+    pack = DEMO_PACK if path == DEMO else PACK
+    assert path.stem in templates[pack]
     page.run("() => app.extensionManager.command.execute('Comfy.BrowseTemplates')")
     page.page.get_by_placeholder("Search...").first.fill(path.stem)
     card = page.page.get_by_test_id(f"template-workflow-{path.stem}")
@@ -26,13 +37,10 @@ def test_opens_from_the_templates(page, path, shoot):
     # The frontend loads pictures of cards late, and those that a search found not at all: ask for it as a card does.
     thumbnail = "(name) => new Promise((done) => { const image = new Image(); image.onload = () => done(image.width);"
     thumbnail += " image.onerror = () => done(0); image.src = `/api/workflow_templates/%s/${name}.jpg` })"
-    assert page.run(thumbnail % PACK, path.stem) > 0
+    assert path == DEMO or page.run(thumbnail % pack, path.stem) > 0
     shoot(page, "templates")
     card.first.click()
-    page.wait("(count) => app.graph.nodes.length === count", len(json.loads(path.read_text())["nodes"]))
-    page.page.wait_for_timeout(800)
-    assert page.run("() => app.graph.nodes.filter((node) => node.has_errors || !node.comfyClass && !node.isVirtualNode)"
-                    ".map((node) => node.type)") == []  # fmt: skip
+    assert_complete(page, path)
     for kind in SAMPLERS:
         for summary in page.run(
             "(kind) => app.graph.nodes.filter((node) => node.type === kind).map((node) => node.widgets.find("
@@ -43,19 +51,15 @@ def test_opens_from_the_templates(page, path, shoot):
             assert summary.startswith(start) and "example" not in summary
     page.page.keyboard.press("Escape")
     shoot(page, "open")
+    if path == DEMO:
+        queue(page)
+        assert all(outputs_of(page)[str(node)] for node in page.run(SAVERS))
 
 
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*WORKFLOWS, DEMO], ids=lambda path: path.stem)
 def test_opens_by_drag_and_drop(page, path):
-    page.run(
-        "([name, text]) => { const data = new DataTransfer();"
-        " data.items.add(new File([text], name, { type: 'application/json' }));"
-        " const at = { bubbles: true, cancelable: true, dataTransfer: data, clientX: 700, clientY: 400 };"
-        " for (const kind of ['dragover', 'drop']) app.canvas.canvas.dispatchEvent(new DragEvent(kind, at)) }",
-        [path.name, path.read_text()],
-    )
-    page.wait("(count) => app.graph.nodes.length === count", len(json.loads(path.read_text())["nodes"]))
-
+    drop(page, path.name, path.read_text())
+    assert_complete(page, path)
 
 
 def on_demo_model(prompt, model):
@@ -104,6 +108,7 @@ def test_a_sweep_shows_what_it_has_when_it_is_cancelled(page, shoot):
     page.page.wait_for_timeout(1000)
     shown = page.run("(id) => app.nodeOutputs[id]", sweep)
     assert len(shown["images"]) == 1 and "plain" in shown["text"][0]
+    page.wait(TEXT, [sweep, shown["text"][0]], 5)
     shoot(page, "cancelled")
 
 

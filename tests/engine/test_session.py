@@ -107,7 +107,7 @@ def test_a_stale_memory_is_not_used():
 
 
 def test_conditions_that_come_and_go_leave_nothing():
-    """Windows that move at each step make a new stream at each; the dial has no partial steps to remember stages for."""
+    """Moving windows make a new stream at each step, and the dial has no partial steps to remember stages for."""
     network, sigmas = Network(Block), [20.0 * 0.9**step for step in range(60)]
     session = Session(for_speedup(2.0), [*sigmas, 0.0], families=FAMILIES)
     for step, sigma in enumerate(sigmas):

@@ -3,11 +3,12 @@ import { app } from "../../../scripts/app.js"
 import { api } from "../../../scripts/api.js"
 import { FrontPlot } from "./front.js"
 import { isLinked, settingsOf } from "./planner.js"
-import { Runs, nodeOf } from "./runs.js"
+import { Runs, nodeOf, outputOf } from "./runs.js"
 import { StepMap } from "./stepmap.js"
+import { TextPanel } from "./text.js"
 import { loadWords } from "./words.js"
 
-const NODES = new Set([
+const MAP_NODES = new Set([
   "FRDiffKSampler",
   "FRDiffKSamplerAdvanced",
   "FRDiffModelPatcher",
@@ -15,6 +16,9 @@ const NODES = new Set([
   "FRDiffScheduleLoader",
   "FRDiffAutoFR"
 ])
+// Nodes that say something at the end; the frontend shows it on none of them.
+const TEXT_NODES = new Set(["FRDiffReport", "FRDiffCompare", "FRDiffSweep", "FRDiffScheduleLoader", "FRDiffAutoFR"])
+const TABLE_NODE = "FRDiffSweep"
 // The widget that says which schedule file a node means.
 const FILE_WIDGETS = { FRDiffScheduleLoader: "file", FRDiffAutoFR: "name" }
 const DIAL = "speedup"
@@ -26,6 +30,8 @@ const PLANS_KEPT = 64
 const maps = new Map()
 const plans = new Map()
 const runs = new Runs()
+// Under which id the server knows this page.
+let client = null
 
 app.registerExtension({
   name: "frdiff.steps",
@@ -34,24 +40,33 @@ app.registerExtension({
     api.addEventListener(EVENTS.run, (event) => arrived(runs.add(event.detail)))
     api.addEventListener(EVENTS.front, (event) => calibrated(event.detail))
     api.addEventListener("reconnected", catchUp)
-    await catchUp()
+    // The page learns its id from the first message of its connection, which may come later than this.
+    api.addEventListener("status", meet)
+    meet()
     setInterval(look, MS_BETWEEN_LOOKS)
   },
   nodeCreated(node) {
-    if (NODES.has(node.comfyClass)) add(node)
+    if (MAP_NODES.has(node.comfyClass) || TEXT_NODES.has(node.comfyClass)) add(node)
   }
 })
 
 function add(node) {
   // What the maps hold must not keep a node that was removed.
   const reference = new WeakRef(node)
-  const entry = { map: new StepMap(), plot: null, file: null, key: null, shown: null, events: 0 }
+  const entry = { plot: null, map: null, text: null, said: "", file: null, key: null, planned: false, shown: null, events: 0 }
   if (node.comfyClass in FILE_WIDGETS) {
     entry.plot = new FrontPlot()
     entry.plot.onchoose = (value) => turn(reference.deref(), value)
     addWidget(node, "frdiff_front", "FRDIFF_FRONT", entry.plot)
   }
-  addWidget(node, "frdiff_steps", "FRDIFF_STEPS", entry.map)
+  if (MAP_NODES.has(node.comfyClass)) {
+    entry.map = new StepMap()
+    addWidget(node, "frdiff_steps", "FRDIFF_STEPS", entry.map)
+  }
+  if (TEXT_NODES.has(node.comfyClass)) {
+    entry.text = new TextPanel(node.comfyClass !== TABLE_NODE)
+    addWidget(node, "frdiff_text", "FRDIFF_TEXT", entry.text)
+  }
   maps.set(reference, entry)
 }
 
@@ -90,18 +105,32 @@ function look() {
 }
 
 function refresh(node, entry) {
+  if (entry.text) refreshText(node, entry)
   if (entry.plot) refreshFront(node, entry)
+  if (entry.map) refreshPlan(node, entry)
+}
+
+function refreshText(node, entry) {
+  const text = outputOf(app, node)?.text?.[0] ?? ""
+  if (text === entry.said) return
+  entry.said = text
+  entry.text.show(text)
+  resize(node, entry)
+}
+
+function refreshPlan(node, entry) {
   const settings = settingsOf(node)
   const key = JSON.stringify(settings)
   if (key !== entry.key) {
-    const first = entry.key === null
     const { events } = entry
     entry.key = key
     void plan(settings, key).then((answer) => {
       // A newer request may have been sent meanwhile, or a run has begun, which says more than a plan.
       if (entry.key !== key || entry.events !== events) return
       entry.map.showPlan(answer, settings.example)
-      if (first) restore(node, entry, answer)
+      // Once only: when values change later, the plan says more than a run before.
+      if (!entry.planned) restore(node, entry, answer)
+      entry.planned = true
       resize(node, entry)
     })
   }
@@ -154,7 +183,7 @@ function arrived(run) {
 
 /** What is shown needs a taller node; a node that the user made taller stays so. */
 function resize(node, entry) {
-  const height = entry.map.height + (entry.plot?.height ?? 0)
+  const height = [entry.plot, entry.map, entry.text].reduce((sum, shown) => sum + (shown?.height ?? 0), 0)
   if (entry.shown === height) return
   entry.shown = height
   const [width, least] = node.computeSize()
@@ -178,6 +207,12 @@ async function ask(route, body) {
   } catch {
     return { error: "" }
   }
+}
+
+function meet() {
+  if (!api.clientId || api.clientId === client) return
+  client = api.clientId
+  void catchUp()
 }
 
 /** Ask for what was missed while there was no connection. */

@@ -30,3 +30,9 @@ export function nodeOf(app, run) {
   }
   return node ?? null
 }
+
+/** What a node's last run gave to show; in a subgraph the frontend keeps it under the graph's id as well. */
+export function outputOf(app, node) {
+  const inside = node.graph !== (app.rootGraph ?? app.graph.rootGraph ?? app.graph)
+  return app.nodeOutputs?.[inside ? `${node.graph.id}:${node.id}` : String(node.id)]
+}

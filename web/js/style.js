@@ -40,13 +40,29 @@ ${BASE}
   border-radius: 2px;
   background: linear-gradient(to top, currentColor var(--filled), transparent var(--filled));
 }
-.cells > [data-state="planned"] { opacity: 0.45; }
+.cells > [data-state="planned"] { opacity: 0.55; }
 .cells > [data-now] { opacity: 1; outline: 2px solid currentColor; outline-offset: 0; }
 .cells > [data-changed] { border-style: double; border-width: 3px; }
 .cells > [aria-selected="true"] { outline: 2px solid var(--p-primary-color, Highlight); }
 @media (forced-colors: active) {
   .cells > span { forced-color-adjust: none; }
 }
+`
+
+export const TEXT_STYLE = `
+${BASE}
+.text {
+  box-sizing: border-box;
+  height: 100%;
+  overflow: auto;
+  padding: 2px;
+  font: 10px/14px ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace;
+  white-space: pre;
+  user-select: text;
+  cursor: text;
+}
+.text[data-wraps] { white-space: pre-wrap; overflow-wrap: anywhere; }
+.text:focus-visible { outline: 2px solid currentColor; outline-offset: -2px; }
 `
 
 export const FRONT_STYLE = `

@@ -36,6 +36,7 @@ const words = {
   pointFewer: "fewer steps {fewer} %",
   priorUsed: "the uncalibrated schedule is used",
   set: "dial set to {dial}",
+  result: "FRDiff result",
   linked: "The dial is connected to another node."
 }
 
