@@ -176,7 +176,8 @@ def test_a_sampler_in_a_subgraph_has_its_own_map(page, shoot):
     page.wait(f"() => {inner}.querySelector('.summary').textContent.includes('faster')", seconds=60)
     assert page.run(f"() => {inner}.querySelectorAll('[data-state=done]').length") == 50
     page.run(
-        "() => { app.canvas.openSubgraph?.(window.frdiffTestInner.graph, app.graph.nodes.find((node) => node.subgraph));"
+        "() => { const holder = app.graph.nodes.find((node) => node.subgraph);"
+        " app.canvas.openSubgraph?.(window.frdiffTestInner.graph, holder);"
         " delete window.frdiffTestInner }"
     )
     page.page.wait_for_timeout(500)

@@ -120,7 +120,8 @@ def test_manager_installs_lists_disables_enables_updates_and_uninstalls(tools, c
         assert len(nodes) == 9
 
     analysis = checkout / "nodes" / "analysis.py"
-    analysis.write_text(analysis.read_text().replace("Shows what an FRDiff sampler computed", "Newer: shows what it did"))
+    said = "Shows what an FRDiff sampler computed"
+    analysis.write_text(analysis.read_text().replace(said, "Newer: shows what it did"))
     commit(checkout, "Something new")
     git(checkout, "push", "--quiet", "origin", "HEAD")
     assert "UPDATED" in manager("update", PACK)
@@ -135,8 +136,10 @@ def test_manager_installs_lists_disables_enables_updates_and_uninstalls(tools, c
 
 def test_the_registry_takes_the_pack(tools, checkout):
     """comfy-cli's checks before publishing, and the archive that it would send."""
-    environment = {**tools, "HOME": str(checkout.parent), "PATH": os.pathsep.join([tools["PYTHONPATH"] + "/bin", tools["PATH"]])}
-    assert "All validation checks passed" in ran(environment, checkout, "comfy_cli", "--skip-prompt", "node", "validate")
+    path = os.pathsep.join([tools["PYTHONPATH"] + "/bin", tools["PATH"]])
+    environment = {**tools, "HOME": str(checkout.parent), "PATH": path}
+    checked = ran(environment, checkout, "comfy_cli", "--skip-prompt", "node", "validate")
+    assert "All validation checks passed" in checked
     ran(environment, checkout, "comfy_cli", "--skip-prompt", "node", "pack")
     (archive,) = checkout.glob("*.zip")
     assert archive.stat().st_size < 2_000_000
