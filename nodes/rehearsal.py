@@ -16,6 +16,8 @@ HOST = "comfy."
 SEED = 1
 # Adaptive samplers make as many evaluations as they like.
 MOST_EVALUATIONS_PER_STEP = 4
+# What is noted grows with the square of the steps.
+MOST_STEPS = 500
 # Of numbers about 1: what rounding leaves, and noise exceeds.
 NOISE_TOLERANCE, LINEAR_TOLERANCE = 1e-4, 1e-3
 CHECK_INPUT = 0.5
@@ -27,7 +29,7 @@ _COMPLAINTS = (
 def rehearse(sampler: Any, sigmas: torch.Tensor, model: Any) -> Rehearsal | None:
     """What a sampler object of the host will do on `sigmas` with a MODEL; None where only the run can show it."""
     module = inspect.getmodule(getattr(sampler, "sampler_function", None))
-    if module is None or not module.__name__.startswith(HOST) or len(sigmas) < 2:
+    if module is None or not module.__name__.startswith(HOST) or not 1 < len(sigmas) <= MOST_STEPS + 1:
         return None
     try:
         script, rows = _played(sampler, sigmas, model, silent=False)

@@ -29,6 +29,9 @@ HELD_OUT = 1000
 FASTEST = 8
 FEWEST_STEPS = 4
 PEAKS = (PEAK, 3.0, 1.0)
+# Tables of the search grow with the square of the steps and with the gap, and a file has to stay small.
+LONGEST_GAP = 32
+MOST_POINTS = 64
 
 STOPPED = "The calibration was stopped early; this is what was known by then."
 NOT_JUDGED = "Judged on the calibration's own run."
@@ -152,10 +155,12 @@ class Calibration:
         self._progress(0.5, "Searching the schedules of every speed")
         runs, steps = self._runs, self._runs.steps
         self._fronts = {
-            peak: front(runs.cost(peak), steps, max(8, steps // 3)) for peak in PEAKS[: self._effort.peaks]
+            peak: front(runs.cost(peak), steps, min(max(8, steps // 3), LONGEST_GAP))
+            for peak in PEAKS[: self._effort.peaks]
         }
         found = [keyframes for keyframes in self._fronts[PEAK] if len(keyframes) >= max(steps / FASTEST, 1)]
-        self._points = [runs.point(runs.plan(keyframes)) for keyframes in reversed(found)]
+        kept = found[:: math.ceil(len(found) / MOST_POINTS)]
+        self._points = [runs.point(runs.plan(keyframes)) for keyframes in reversed(kept)]
 
     def _try_repairs(self, known: Callable[[], None]) -> None:
         """At each speed-up, the prior's keyframes with each repair."""
