@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import FRDiffError
 from ..forecast import KRIGING
+from ..prior import FEWEST
 from ..provenance import Provenance
 from ..schedule import Plan, StepKind, plan_of
 from ..schedule_file import CALIBRATED, PRIOR, Point, ScheduleFile
@@ -158,7 +159,8 @@ class Calibration:
             peak: front(runs.cost(peak), steps, min(max(8, steps // 3), LONGEST_GAP))
             for peak in PEAKS[: self._effort.peaks]
         }
-        found = [keyframes for keyframes in self._fronts[PEAK] if len(keyframes) >= max(steps / FASTEST, 1)]
+        fewest = max(steps / FASTEST, min(FEWEST, steps))
+        found = [keyframes for keyframes in self._fronts[PEAK] if len(keyframes) >= fewest]
         kept = found[:: math.ceil(len(found) / MOST_POINTS)]
         self._points = [runs.point(runs.plan(keyframes)) for keyframes in reversed(kept)]
 

@@ -281,7 +281,7 @@ def test_turning_the_dial_does_not_calibrate_again(host, demo, folder, live, fro
     def execute(speedup, latent=latent, **more):
         monkeypatch.setattr(node, "hidden", sampler_node().hidden, raising=False)
         sampling = ("euler", "normal", "quick", "mine")
-        return node.execute(demo.model, demo.positive, demo.negative, latent, 5, 8, 3.0, *sampling, speedup, **more)
+        return node.execute(demo.model, demo.positive, demo.negative, latent, 5, 16, 3.0, *sampling, speedup, **more)
 
     first = execute(2.0).result[0]
     shown = [data["front"] for name, data, _ in sent if name == fronts.EVENT]
