@@ -53,7 +53,7 @@ app.registerExtension({
 function add(node) {
   // What the maps hold must not keep a node that was removed.
   const reference = new WeakRef(node)
-  const entry = { plot: null, map: null, text: null, said: "", file: null, key: null, planned: false, shown: null, events: 0 }
+  const entry = { plot: null, map: null, text: null, said: "", file: null, key: null, told: false, shown: null, events: 0 }
   if (node.comfyClass in FILE_WIDGETS) {
     entry.plot = new FrontPlot()
     entry.plot.onchoose = (value) => turn(reference.deref(), value)
@@ -129,8 +129,8 @@ function refreshPlan(node, entry) {
       if (entry.key !== key || entry.events !== events) return
       entry.map.showPlan(answer, settings.example)
       // Once only: when values change later, the plan says more than a run before.
-      if (!entry.planned) restore(node, entry, answer)
-      entry.planned = true
+      if (!entry.told) restore(node, entry, answer)
+      entry.told = true
       resize(node, entry)
     })
   }
@@ -175,6 +175,7 @@ function arrived(run) {
   for (const [reference, entry] of maps) {
     if (node && reference.deref() === node) {
       entry.events += 1
+      entry.told = true
       entry.map.showRun(run)
       resize(node, entry)
     }

@@ -19,7 +19,7 @@ export class TextPanel {
     this.#wraps = wraps
     this.element = document.createElement("div")
     const root = this.element.attachShadow({ mode: "open" })
-    root.innerHTML = `<style>${TEXT_STYLE}</style><div class="text" role="status" tabindex="0"></div>`
+    root.innerHTML = `<style>${TEXT_STYLE}</style><div class="text" role="region" tabindex="0"></div>`
     this.#part = root.querySelector(".text")
     this.#part.setAttribute("aria-label", say("result"))
     this.#part.toggleAttribute("data-wraps", wraps)
