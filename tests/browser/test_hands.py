@@ -2,6 +2,7 @@
 
 import io
 import json
+import random
 
 import pytest
 from PIL import Image
@@ -89,7 +90,9 @@ def test_two_samplers_one_of_them_from_the_library(page, renderer, shoot):
     wait_for_summary(page, "planned: 8 of 20 steps computed", new, seconds=10)
     assert kinds(page, new) != before and kinds(page, new).count("full") == 8
     report = page.run(CONNECT, [SAMPLER, new])
-    turn(page, "cfg", 3.0, new)
+    # A seed of its own, so that nothing is answered from a cache.
+    for widget, value in (("cfg", 3.0), ("seed", random.randrange(2**32))):
+        turn(page, widget, value, new)
     queue(page)
     # Each fills while it runs, and ends as its own report says.
     page.wait(f"([a, b]) => [a, b].some((id) => ({CELLS})(id).some((cell) => cell.state === 'done'))", [SAMPLER, new])
