@@ -18,14 +18,18 @@ from .schedule_file import CALIBRATED, Point, ScheduleFile
 SAME_TIMES = 1e-4
 ROUNDING = 1e-9
 
+OTHER_KIND = "The schedule {} was calibrated for {}, and this one {}: it gets the uncalibrated schedule."
+MORE_CALLS = ("a sampler that evaluates once for each step", "evaluates more often")
+ADDED_NOISE = ("a deterministic sampler", "adds noise")
+
 
 @dataclass(frozen=True)
 class CalibratedSchedule(Schedule):
     """The point of a file's front nearest to `speedup`, carried over to the run.
 
     On other noise levels partial steps are resampled, and forecasts placed like the prior's, with the file's repair.
-    Where the file says that the prior was better, or the sampler adds noise and the file's did not, it plans
-    like the prior. Raises FRDiffError when `speedup` is below 1 or there is no file.
+    Where the file says that the prior was better, or the sampler adds noise or evaluates more than once for a step and
+    the file's did not, it plans like the prior. Raises FRDiffError when `speedup` is below 1 or there is no file.
     """
 
     guarded: bool = True
@@ -80,10 +84,7 @@ class CalibratedSchedule(Schedule):
         """A sentence on how far this run is from the calibrated one, None where they are the same."""
         file = self._file
         if self._other_kind(course):
-            return (
-                f"The schedule {file.name} was calibrated for a deterministic sampler, and this one adds noise: "
-                "it gets the uncalibrated schedule."
-            )
+            return OTHER_KIND.format(file.name, *(MORE_CALLS if course.owners else ADDED_NOISE))
         if self.point.source != CALIBRATED:
             return f"At {self.speedup:g}x nothing in {file.name} is known to be better than the uncalibrated schedule."
         if course.steps < 1 or same_times(file.times, course.times):
@@ -104,7 +105,7 @@ class CalibratedSchedule(Schedule):
 
     def _other_kind(self, course: Course) -> bool:
         # That a sampler adds no noise is never certain while it runs.
-        return course.stochastic and not self._file.stochastic
+        return bool(course.owners) or (course.stochastic and not self._file.stochastic)
 
 
 def calibrated(file: ScheduleFile, speedup: float) -> CalibratedSchedule:

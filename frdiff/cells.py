@@ -8,15 +8,13 @@ from dataclasses import dataclass, replace
 from .report import StepRecord
 from .schedule import Plan, StepKind
 
-# A step with several evaluations counts as the most costly of them.
-COSTLIEST_FIRST = [StepKind.FULL.value, StepKind.PARTIAL.value, StepKind.SKIP.value]
-
 
 @dataclass(frozen=True)
 class Cell:
     """One solver step: sigma, kind, milliseconds of network time, forecast error relative to the output.
 
-    `evaluations` is 0 for a step that was only planned.
+    A step of which some evaluations are full and others are not is a partial one. `evaluations` is 0 for a step that
+    was only planned.
     """
 
     step: int
@@ -29,12 +27,14 @@ class Cell:
     evaluations: int = 0
 
 
-def planned_cells(sigmas: Sequence[float], plan: Plan) -> list[Cell]:
-    """The cells of a plan; `sigmas` are the noise levels at which its steps start."""
-    return [
-        Cell(step, float(sigma), planned.kind.value, planned.kind.value, planned.mix)
-        for step, (sigma, planned) in enumerate(zip(sigmas, plan, strict=False))
-    ]
+def planned_cells(sigmas: Sequence[float], plan: Plan, owners: Sequence[int] = ()) -> list[Cell]:
+    """The cells of a plan; `sigmas` are the noise levels at which steps start, `owners` those of its parts (Course)."""
+    cells: dict[int, Cell] = {}
+    for step, planned in zip(owners or range(len(plan)), plan, strict=True):
+        before = cells.get(step)
+        kind = planned.kind.value if before is None else _kind_of_both(before.kind, planned.kind.value)
+        cells[step] = Cell(step, float(sigmas[step]), kind, kind, planned.mix)
+    return list(cells.values())
 
 
 def computed_cells(records: Iterable[StepRecord]) -> dict[int, Cell]:
@@ -54,8 +54,13 @@ def with_record(cell: Cell | None, record: StepRecord) -> Cell:
     errors = [error for error in (cell.forecast_error, record.forecast_error) if error is not None]
     return replace(
         cell,
-        kind=min(cell.kind, record.kind, key=COSTLIEST_FIRST.index),
+        kind=_kind_of_both(cell.kind, record.kind),
+        planned=_kind_of_both(cell.planned, record.planned),
         ms=cell.ms + record.ms,
         forecast_error=max(errors, default=None),
         evaluations=cell.evaluations + 1,
     )
+
+
+def _kind_of_both(one: str, other: str) -> str:
+    return one if one == other else StepKind.PARTIAL.value

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .rehearsal import Rehearsal, Solver
+from .rehearsal import Rehearsal
 
 
 def default_flow_time(sigma: float) -> float:
@@ -34,8 +34,3 @@ class RunFacts:
     rehearsal: Rehearsal | None = None
     scales: Callable[[float], tuple[float, float]] = noise_prediction_scales
     other_cache: bool = False
-
-    @property
-    def solver(self) -> Solver | None:
-        """The sampler as a recursion of its steps, None where it is not known to be one."""
-        return self.rehearsal.solver(self.sigmas) if self.rehearsal else None

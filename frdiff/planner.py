@@ -11,7 +11,7 @@ import torch
 from .guard import Guard
 from .rehearsal import Rehearsal
 from .report import StepRecord
-from .schedule import Course, Plan, Schedule, StepKind, StepPlan, counts, longest_gap
+from .schedule import Plan, Schedule, StepKind, StepPlan, counts, course_of, longest_gap
 from .solver import SolverWatch
 
 # Sigmas come back from the sampler with rounding errors of single precision.
@@ -50,8 +50,8 @@ class Planner:
         # What is known before the run need not be watched for.
         self._watch = SolverWatch(region) if schedule.adapts and rehearsal is None else None
         self.solver = rehearsal.solver(self.sigmas) if rehearsal else None
-        times = tuple(flow_time(sigma) for sigma in self.sigmas)
-        self._course = Course(times, bool(self.stochastic)).of(self.solver, self.sigmas)
+        self._flow_time = flow_time
+        self._course = course_of(self.sigmas, flow_time, self._rehearsal)
         self._refusal = UPWARD if any(b > a for a, b in pairwise(self.sigmas)) else None
         self._evaluations: list[StepRecord] = []
         self._make_plan()
@@ -59,11 +59,10 @@ class Planner:
 
     def begin(self, sigma: float, x: torch.Tensor | None) -> tuple[StepPlan, StepRecord]:
         """What to do in the evaluation that begins at `sigma` with input `x`, and its new record."""
-        index = step_index(sigma, self.sigmas)
+        index = self._step_of(sigma)
         if x is not None and self._watch:
             self._watch.arrived(x)
             self._replan(index)
-        self._refuse_strange_levels(index, sigma)
         planned = self._planned(index)
         step = planned if self._may_skip(planned) else StepPlan(StepKind.FULL)
         record = StepRecord(index, sigma, step.kind.value, planned.kind.value, step.mix)
@@ -103,11 +102,33 @@ class Planner:
     @property
     def steps(self) -> int:
         """The number of solver steps."""
-        return self._course.steps
+        return max(len(self.sigmas) - 1, 0)
+
+    @property
+    def owners(self) -> tuple[int, ...]:
+        """The solver step of each part of the plan, where it has one for each evaluation; else empty."""
+        return self._course.owners
 
     def _planned(self, index: int) -> StepPlan:
-        owner = self._owner(index)
-        return self.plan[owner] if owner < len(self.plan) else StepPlan(StepKind.FULL)
+        place = len(self._evaluations) if self.owners else self._owner(index)
+        return self.plan[place] if place < len(self.plan) else StepPlan(StepKind.FULL)
+
+    def _step_of(self, sigma: float) -> int:
+        """The step that the next evaluation belongs to."""
+        place = len(self._evaluations)
+        if self.owners and not self._is_rehearsed(place, sigma):
+            # Something between the sampler and the model asks more or less often: plan by steps from here on.
+            self._course = replace(course_of(self.sigmas, self._flow_time), stochastic=bool(self.stochastic))
+            self._make_plan()
+        if self.owners:
+            return self.owners[place]
+        index = step_index(sigma, self.sigmas)
+        self._refuse_strange_levels(index, sigma)
+        return index
+
+    def _is_rehearsed(self, place: int, sigma: float) -> bool:
+        levels = self._rehearsal.sigmas if self._rehearsal else ()
+        return place < len(levels) and abs(levels[place] - sigma) <= GRID_TOLERANCE * sigma
 
     def _owner(self, index: int) -> int:
         """The step whose plan an evaluation follows."""

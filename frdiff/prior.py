@@ -10,6 +10,7 @@ from functools import cache, lru_cache
 import numpy as np
 
 from .errors import FRDiffError
+from .features import SAME_TIME
 from .forecast import KRIGING, Forecaster, expected_deviation
 from .keyframes import SegmentCost, best_keyframes
 from .schedule import Course, Plan, Schedule, StepKind, counted_speedup, plan_of
@@ -52,8 +53,8 @@ class PriorSchedule(Schedule):
         """Full steps at the keyframes, and forecasts between them."""
         # Outputs of passed steps were remembered in a way that says nothing to a sampler that adds noise.
         passed = course.passed if course.stochastic else 0
-        weights = course.uses if course.stochastic else course.emphasis
-        count = max(self._count(course.steps) - passed, 1)
+        weights = course.uses if course.stochastic else course.moves
+        count = max(self._count(course) - passed, 1)
         if course.forgets:
             # What is made of early outputs is gone by the end, however many of them are left out in a row.
             found = (0, *range(course.steps - passed - count + 1, course.steps - passed))
@@ -73,9 +74,10 @@ class PriorSchedule(Schedule):
             return None
         return NOT_NEAR.format(asked=self.speedup, reached=reached, steps=course.steps)
 
-    def _count(self, steps: int) -> int:
+    def _count(self, course: Course) -> int:
         """Full steps that bring the counted cost nearest to `steps / speedup`."""
-        return min(max(round(steps / self.speedup), math.ceil(steps * FEWEST_OF_ALL), FEWEST), steps)
+        fewest = max(math.ceil(course.steps * FEWEST_OF_ALL), math.ceil(FEWEST * course.calls_per_step))
+        return min(max(round(course.steps / self.speedup), fewest), course.steps)
 
 
 @lru_cache(maxsize=64)
@@ -101,20 +103,17 @@ def _spread(coarse: tuple[int, ...], stride: int, steps: int, count: int) -> tup
     return tuple(sorted({int(place) for place in places}))
 
 
-def forecast_cost_model(times: Sequence[float], emphasis: Sequence[float] = ()) -> SegmentCost:
+def forecast_cost_model(times: Sequence[float], moves: Sequence[float] = ()) -> SegmentCost:
     """What skipped steps between two keyframes are expected to do to the picture.
 
     The error of a step's raw output is the deviation that the forecast expects of itself. It moves the latent by that
-    times the step's length in flow time, and `emphasis` times as far where the sampler uses outputs otherwise than
-    Euler's method.
+    times what `moves` says of the step: by its length in flow time with Euler's method, or where nothing is known.
     """
-    lengths = [abs(t - after) for t, after in zip(times, times[1:], strict=False)]
-    lengths = [length * each for length, each in zip(lengths, emphasis or [1.0] * len(lengths), strict=True)]
+    moves = moves or [abs(t - after) for t, after in zip(times, times[1:], strict=False)]
 
     @cache
     def step_cost(before: int, last: int, step: int) -> float:
-        known = [times[last]] if before == last else [times[before], times[last]]
-        return lengths[step] * expected_deviation(times[step], known) ** FORECAST_POWER
+        return moves[step] * expected_deviation(times[step], _known(times, before, last)) ** FORECAST_POWER
 
     return lambda before, last, following: sum(step_cost(before, last, step) for step in range(last + 1, following))
 
@@ -130,8 +129,13 @@ def noisy_cost_model(times: Sequence[float], uses: Sequence[float] = ()) -> Segm
 
     @cache
     def step_cost(before: int, last: int, step: int) -> float:
-        known = [times[last]] if before == last else [times[before], times[last]]
+        known = _known(times, before, last)
         deviation = DEVIATION_BESIDES_DRIFT[len(known)] * expected_deviation(times[step], known)
         return uses[step] * (abs(angles[last] - angles[step]) + deviation)
 
     return lambda before, last, following: sum(step_cost(before, last, step) for step in range(last + 1, following))
+
+
+def _known(times: Sequence[float], before: int, last: int) -> list[float]:
+    """The flow times that a forecast knows of; of two evaluations at the same one the newer is remembered."""
+    return [times[last]] if times[before] - times[last] <= SAME_TIME else [times[before], times[last]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -32,18 +33,14 @@ class Solver:
         """Whether each latent is made of the newest output and fresh noise alone, as LCM's is."""
         return not any(self.keeps)
 
-    @property
-    def totals(self) -> tuple[float, ...]:
-        """How much of each output is used in all, whatever the signs."""
-        used = np.zeros(len(self.keeps))
-        for uses in self.uses:
-            used[: len(uses)] += np.abs(uses)
-        return tuple(used.tolist())
 
-    def emphasis(self, sigmas: Sequence[float]) -> tuple[float, ...]:
-        """The totals relative to what Euler's method uses."""
-        euler = [1 - after / sigma for sigma, after in zip(sigmas, sigmas[1:], strict=False)]
-        return tuple(used / each if each > 0 else 1.0 for used, each in zip(self.totals, euler, strict=True))
+@dataclass(frozen=True)
+class Evaluations:
+    """A run's evaluations in their order: noise level, step, and how much of the output the sampler uses in all."""
+
+    sigmas: tuple[float, ...]
+    steps: tuple[int, ...]
+    uses: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,7 @@ class Rehearsal:
 
     `inputs` has a row for each evaluation's input and one for the result; what each is made of stands in its
     columns: of the first input, then of each output in turn. It is None where that is not linear. `takes_parts` says
-    that the sampler takes the outputs of single conditions, as CFG++ does.
+    that the sampler takes the outputs of single conditions, as CFG++ does; here they are all the same.
     """
 
     sigmas: tuple[float, ...]
@@ -63,7 +60,7 @@ class Rehearsal:
     def solver(self, sigmas: Sequence[float]) -> Solver | None:
         """The sampler as a recursion, None where it is not a linear one with an evaluation at each of `sigmas`."""
         steps = len(sigmas) - 1
-        if self.inputs is None or len(self.sigmas) != steps:
+        if self.inputs is None or self.takes_parts or len(self.sigmas) != steps:
             return None
         if not np.allclose(self.sigmas, sigmas[:-1], rtol=SIGMA_TOLERANCE):
             return None
@@ -75,3 +72,35 @@ class Rehearsal:
             for step, keep in enumerate(keeps)
         ]
         return Solver(tuple(keeps), tuple(tuple(np.where(np.abs(row) > NEGLIGIBLE, row, 0.0).tolist()) for row in uses))
+
+    def evaluations(self, sigmas: Sequence[float]) -> Evaluations | None:
+        """What is evaluated in a run of `sigmas`; None where that is unknown or does not go down from step to step."""
+        starts = [self._start(sigma) for sigma in sigmas[:-1]]
+        falls = all(b <= a * (1 + SIGMA_TOLERANCE) for a, b in pairwise(self.sigmas))
+        if self.inputs is None or not falls or starts[:1] != [0] or any(b <= a for a, b in pairwise(starts)):
+            return None
+        ends = [*starts[1:], len(self.sigmas)]
+        owners = [step for step, (start, end) in enumerate(zip(starts, ends, strict=True)) for _ in range(start, end)]
+        uses = sum(self._used(start, end) for start, end in zip(starts, ends, strict=True))
+        return Evaluations(self.sigmas, tuple(owners), tuple(np.asarray(uses).tolist()))
+
+    def _start(self, sigma: float) -> int:
+        """The evaluation at which the step from `sigma` starts, -1 where there is none.
+
+        The last one there: Heun's method and its kin end a step at the noise level of the next.
+        """
+        return max(
+            (i for i, each in enumerate(self.sigmas) if abs(each - sigma) <= SIGMA_TOLERANCE * sigma), default=-1
+        )
+
+    def _used(self, start: int, end: int) -> np.ndarray:
+        """How much a step uses of each output: for the latent that it ends with, and for its own evaluations."""
+        used = np.abs(self._made_of(end, start))
+        return used + sum(used[i] * np.abs(self._made_of(i, start)) for i in range(start + 1, end))
+
+    def _made_of(self, row: int, start: int) -> np.ndarray:
+        """What the outputs add to an input, beside what it keeps of the input at which its step started."""
+        assert self.inputs is not None
+        first = self.inputs[:, 0]
+        keeps = first[row] / first[start] if abs(first[start]) > NEGLIGIBLE * abs(first[0]) else 0.0
+        return (self.inputs[row] - keeps * self.inputs[start])[1:]

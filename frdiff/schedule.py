@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 
 from .errors import FRDiffError
 from .forecast import CAUTIOUS, REUSE, Forecaster
 from .provenance import Network
-from .rehearsal import Solver
+from .rehearsal import Rehearsal
+
+# Longer runs of samplers that evaluate more than once for a step are planned by steps.
+MOST_EVALUATIONS = 400
 
 
 class StepKind(Enum):
@@ -38,28 +41,29 @@ class Course:
 
     `times` are the noise levels as flow times `s / (1 + s)` with `s = sigma / alpha`, from 1 (noise) to 0 (data),
     one more than there are steps. `stochastic` says that the sampler adds fresh noise; `passed` steps were made before
-    this was known. `uses` is how much of each step's denoised latent the sampler takes in all,
-    `emphasis` the same relative to Euler's method; empty where that is not known. `forgets` says that each latent is
-    made of the newest output alone.
+    this was known. `uses` is how much of each step's denoised latent the sampler takes in all, `moves` how far a unit
+    of error in its raw output moves the latent, in flow time; empty where that is not known. `forgets` says that each
+    latent is made of the newest output alone. Where the sampler is known to evaluate more than once for a solver step,
+    the evaluations take the place of steps, and `owners` are the solver steps that they belong to.
     """
 
     times: tuple[float, ...]
     stochastic: bool = False
     passed: int = 0
     uses: tuple[float, ...] = ()
-    emphasis: tuple[float, ...] = ()
+    moves: tuple[float, ...] = ()
     forgets: bool = False
-
-    def of(self, solver: Solver | None, sigmas: Sequence[float]) -> Course:
-        """The course with what is known of the sampler."""
-        if solver is None:
-            return self
-        return replace(self, uses=solver.totals, emphasis=solver.emphasis(sigmas), forgets=solver.forgets)
+    owners: tuple[int, ...] = ()
 
     @property
     def steps(self) -> int:
-        """The number of solver steps."""
+        """The number of steps to plan."""
         return max(len(self.times) - 1, 0)
+
+    @property
+    def calls_per_step(self) -> float:
+        """Evaluations for each solver step, on average."""
+        return len(self.owners) / (self.owners[-1] + 1) if self.owners else 1.0
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,33 @@ class PaperSchedule(Schedule):
             return StepKind.FULL, 1.0
         mix = score_mixing_weight(step / steps, self.t, self.b) if self.mixing else 1.0
         return (StepKind.PARTIAL if mix > 0 else StepKind.SKIP), mix
+
+
+def course_of(
+    sigmas: Sequence[float], flow_time: Callable[[float], float], rehearsal: Rehearsal | None = None
+) -> Course:
+    """What is known before a run of `sigmas`; `flow_time` maps a sigma to flow time."""
+    times = tuple(flow_time(sigma) for sigma in sigmas)
+    noisy = bool(rehearsal and rehearsal.adds_noise)
+    known = rehearsal.evaluations(sigmas) if rehearsal else None
+    if rehearsal is None or known is None or len(known.steps) > MOST_EVALUATIONS:
+        return Course(times, noisy)
+    solver = rehearsal.solver(sigmas)
+    lengths = [_length_in_use(times, sigmas, step) for step in known.steps]
+    return Course(
+        (*(flow_time(sigma) for sigma in known.sigmas), times[-1]),
+        noisy,
+        uses=known.uses,
+        moves=tuple(length * used for length, used in zip(lengths, known.uses, strict=True)),
+        forgets=solver is not None and solver.forgets,
+        owners=known.steps if len(known.steps) > len(times) - 1 else (),
+    )
+
+
+def _length_in_use(times: Sequence[float], sigmas: Sequence[float], step: int) -> float:
+    """A step's length in flow time over what Euler's method uses of its denoised latent."""
+    used = 1 - sigmas[step + 1] / sigmas[step]
+    return abs(times[step] - times[step + 1]) / used if used > 0 else abs(times[step] - times[step + 1])
 
 
 def plan_of(kinds: list[tuple[StepKind, float]]) -> Plan:

@@ -97,8 +97,13 @@ class Session:
 
     @property
     def plan(self) -> Plan:
-        """The plan of each solver step, as it stands now."""
+        """The plan as it stands now: a part for each solver step, or for each evaluation."""
         return self._planner.plan
+
+    @property
+    def owners(self) -> Sequence[int]:
+        """The solver steps that the parts of the plan belong to, where there is one for each evaluation; else empty."""
+        return self._planner.owners
 
     @property
     def sigmas(self) -> Sequence[float]:

@@ -16,7 +16,7 @@ from nodes import NODE_CLASS_MAPPINGS  # pyright: ignore[reportAttributeAccessIs
 from ..frdiff.calibrated import calibrated
 from ..frdiff.cells import Cell, planned_cells
 from ..frdiff.errors import FRDiffError
-from ..frdiff.schedule import Course, Schedule, StepKind, counted_speedup
+from ..frdiff.schedule import Schedule, counted_speedup, counts, course_of
 from ..frdiff.schedule_store import read_schedule
 from ..frdiff.stages import COST_WITHIN_BLOCKS
 from .host import chosen, flow_time_of
@@ -90,16 +90,12 @@ def _plan(settings: Settings, _: Any) -> dict[str, Any]:
     model = StandardModel()
     levels = run_sigmas(model, settings)
     sigmas = levels.tolist()
-    flow_time = flow_time_of(model)
     rehearsal = rehearse(comfy.samplers.sampler_object(settings.sampler_name), levels, model)
-    times = tuple(flow_time(sigma) for sigma in sigmas)
-    course = Course(times, bool(rehearsal and rehearsal.adds_noise))
-    course = course.of(rehearsal.solver(sigmas) if rehearsal else None, sigmas)
+    course = course_of(sigmas, flow_time_of(model), rehearsal if schedule and schedule.adapts else None)
     steps = (schedule or Schedule("off")).plan(course)
-    cells = planned_cells(sigmas, steps)
     return {
-        "cells": cells_data(cells),
-        "counts": {kind.value: sum(cell.kind == kind.value for cell in cells) for kind in StepKind},
+        "cells": cells_data(planned_cells(sigmas, steps, course.owners)),
+        "counts": {kind.value: count for kind, count in counts(steps).items()},
         "speedup": counted_speedup(steps, COST_WITHIN_BLOCKS) if steps else None,
         "off": schedule is None,
     }

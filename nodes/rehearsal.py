@@ -32,15 +32,18 @@ def rehearse(sampler: Any, sigmas: torch.Tensor, model: Any) -> Rehearsal | None
     if module is None or not module.__name__.startswith(HOST) or not 1 < len(sigmas) <= MOST_STEPS + 1:
         return None
     try:
-        script, rows = _played(sampler, sigmas, model, silent=False)
+        script, rows = _played(sampler, sigmas, model, len(sigmas) - 1)
+        if len(script.sigmas) != len(sigmas) - 1:
+            # Now it is known how many outputs there are.
+            script, rows = _played(sampler, sigmas, model, len(script.sigmas))
         adds_noise = bool(np.abs(rows[:, _NOTHING]).max() > NOISE_TOLERANCE)
         if adds_noise and not _takes_noise(sampler):
             # The same seed makes the same noise, which is all there is where every number is zero.
-            rows = rows - _played(sampler, sigmas, model, silent=True)[1]
+            rows = rows - _played(sampler, sigmas, model, len(script.sigmas), silent=True)[1]
     except (_LastsTooLong, *_COMPLAINTS):
         # A sampler that asks the model for more than it can give here; if it is broken, the run will say so.
         return None
-    known = None if script.takes_parts or not _linear(rows) else rows[:, :_NOTHING]
+    known = rows[:, :_NOTHING] if _linear(rows) else None
     return Rehearsal(tuple(script.sigmas), adds_noise, known, script.takes_parts)
 
 
@@ -59,23 +62,23 @@ _NOTHING, _CHECK = -2, -1
 class _Script:
     """Stands in for the model: the n-th output is 1 in the n-th column, and what comes in is noted."""
 
-    def __init__(self, model: Any, steps: int, silent: bool) -> None:
+    def __init__(self, model: Any, steps: int, outputs: int, silent: bool) -> None:
         sampling = model.get_model_object("model_sampling")
         self.inner_model = SimpleNamespace(model_patcher=model, inner_model=SimpleNamespace(model_sampling=sampling))
         self.sigmas: list[float] = []
         self.inputs: list[torch.Tensor] = []
         self.takes_parts = False
-        self._steps, self._loudness = steps, 0.0 if silent else 1.0
+        self._steps, self._outputs, self._loudness = steps, outputs, 0.0 if silent else 1.0
 
     def first_input(self) -> torch.Tensor:
         """The first input in column 0, then one column for each output, then nothing, then all at once."""
-        x = torch.zeros(self._steps + 3, 1, 1, 1)
+        x = torch.zeros(self._outputs + 3, 1, 1, 1)
         x[0], x[_CHECK] = 1.0, CHECK_INPUT
         return x * self._loudness
 
     def noise(self, *_: Any) -> torch.Tensor:
         """Stands in for the sampler's noise."""
-        noise = torch.zeros(self._steps + 3, 1, 1, 1)
+        noise = torch.zeros(self._outputs + 3, 1, 1, 1)
         noise[_NOTHING] = 1.0
         return noise
 
@@ -86,7 +89,7 @@ class _Script:
         self.sigmas.append(float(sigma.max()))
         self.inputs.append(x.reshape(-1).clone())
         output = torch.zeros_like(x)
-        if call < self._steps:
+        if call < self._outputs:
             output[call + 1] = 1.0
         output[_CHECK] = _check_output(call)
         output *= self._loudness
@@ -101,9 +104,11 @@ def _check_output(call: int) -> float:
     return float(np.sin(1.0 + call))
 
 
-def _played(sampler: Any, sigmas: torch.Tensor, model: Any, silent: bool) -> tuple[_Script, np.ndarray]:
-    """The script after a run, and its inputs and the result as rows."""
-    script = _Script(model, len(sigmas) - 1, silent)
+def _played(
+    sampler: Any, sigmas: torch.Tensor, model: Any, outputs: int, silent: bool = False
+) -> tuple[_Script, np.ndarray]:
+    """The script after a run, and its inputs and the result as rows, with columns for so many outputs."""
+    script = _Script(model, len(sigmas) - 1, outputs, silent)
     options = {**getattr(sampler, "extra_options", {})}
     if _takes_noise(sampler):
         # Noise where there is nothing else; the samplers' own can take longer to make than all the rest.

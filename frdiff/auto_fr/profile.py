@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any
 
@@ -16,9 +16,8 @@ from ..families import Family
 from ..features import Features, Stream
 from ..planner import step_index
 from ..probing import Stages
-from ..rehearsal import Solver
 from ..report import RunReport
-from ..schedule import Course
+from ..schedule import Course, course_of
 from ..solver import SolverWatch
 from ..stages import StageCall
 from ..swapping import swapped
@@ -62,12 +61,8 @@ class Trajectory:
     stochastic: bool
     stages: int
     final: torch.Tensor
-    solver: Solver | None = None
-
-    @property
-    def course(self) -> Course:
-        """The run as a schedule sees it."""
-        return Course(self.times, self.stochastic).of(self.solver, self.sigmas)
+    # The run as a schedule sees it.
+    course: Course
 
     @property
     def partial_cost(self) -> float | None:
@@ -78,13 +73,10 @@ class Trajectory:
         return min(median(e.partial_ms for e in pairs) / median(e.full_ms for e in pairs), 1.0)
 
     def steps(self) -> list[Evaluation]:
-        """The first evaluation of each step; raises FRDiffError when a step has none."""
-        first: dict[int, Evaluation] = {}
-        for evaluation in self.evaluations:
-            first.setdefault(evaluation.step, evaluation)
-        if sorted(first) != list(range(len(self.sigmas) - 1)):
+        """The evaluations; raises FRDiffError when there is not one for each step."""
+        if [evaluation.step for evaluation in self.evaluations] != list(range(len(self.sigmas) - 1)):
             raise FRDiffError(CANNOT_FOLLOW)
-        return [first[step] for step in range(len(first))]
+        return self.evaluations
 
 
 class Recorder:
@@ -110,7 +102,7 @@ class Recorder:
         self._anchor: int | None = None
         self._compiled = False
         self._watch = SolverWatch(facts.region)
-        self._rehearsal, self._solver = facts.rehearsal, facts.solver
+        self._rehearsal = facts.rehearsal
         self.report = RunReport("recording", len(self._sigmas) - 1)
         self.evaluations: list[Evaluation] = []
         self.network: torch.nn.Module | None = None
@@ -162,11 +154,11 @@ class Recorder:
 
     def trajectory(self, seed: int, final: torch.Tensor) -> Trajectory:
         """What was recorded of a run that ended with `final`."""
+        course = replace(course_of(self._sigmas, self._flow_time, self._rehearsal), stochastic=self._noisy)
         times = tuple(self._flow_time(sigma) for sigma in self._sigmas)
         return Trajectory(
-            seed, tuple(self._sigmas), times, self.evaluations, self._noisy, self.stages, final.detach().cpu(),
-            self._solver,
-        )  # fmt: skip
+            seed, tuple(self._sigmas), times, self.evaluations, self._noisy, self.stages, final.detach().cpu(), course
+        )
 
     @property
     def _noisy(self) -> bool:

@@ -22,5 +22,6 @@ def test_evaluations_of_a_step_share_its_cell():
         record(0, "full", 4.0), record(1, "skip", 0.5), record(1, "full", 5.0, 0.25), record(0, "skip", 0.5, 0.5),
     ])  # fmt: skip
     assert sorted(cells) == [0, 1]
-    assert (cells[1].kind, cells[1].ms, cells[1].evaluations, cells[1].forecast_error) == ("full", 5.5, 2, 0.25)
-    assert (cells[0].kind, cells[0].ms, cells[0].forecast_error) == ("full", 4.5, 0.5)
+    # Of each one evaluation was full and the other was not.
+    assert (cells[1].kind, cells[1].ms, cells[1].evaluations, cells[1].forecast_error) == ("partial", 5.5, 2, 0.25)
+    assert (cells[0].kind, cells[0].ms, cells[0].forecast_error) == ("partial", 4.5, 0.5)

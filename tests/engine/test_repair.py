@@ -113,14 +113,6 @@ def test_a_rehearsal_gives_the_solvers_recursion(name):
         assert x == pytest.approx(float(inputs[step + 1]), abs=1e-6)
 
 
-def test_emphasis_is_relative_to_euler():
-    sigmas = SIGMAS[:8]
-    assert rehearsal_of("euler", sigmas).solver(sigmas).emphasis(sigmas) == pytest.approx([1.0] * 7)
-    emphasis = rehearsal_of("dpmpp_2m", sigmas).solver(sigmas).emphasis(sigmas)
-    # Used as 1.5 times itself, and once more as minus a half.
-    assert emphasis[1:-1] == pytest.approx([2.0] * 5) and emphasis[-1] == pytest.approx(1.5)
-
-
 def test_there_is_no_recursion_without_one_evaluation_for_each_step():
     rehearsal = rehearsal_of("euler", SIGMAS)
     assert Rehearsal(rehearsal.sigmas, False).solver(SIGMAS) is None

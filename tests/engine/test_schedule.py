@@ -1,15 +1,17 @@
 """Schedules as data: the paper's figures, the dial, and bad numbers."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from solvers import rehearsal_of
 
 from frdiff.errors import FRDiffError
+from frdiff.facts import default_flow_time
 from frdiff.planner import step_index
 from frdiff.presets import PRESETS, for_speedup
 from frdiff.prior import FEWEST, FEWEST_OF_ALL
-from frdiff.schedule import Course, PaperSchedule, StepKind, counts, score_mixing_weight
+from frdiff.schedule import Course, PaperSchedule, StepKind, counts, course_of, score_mixing_weight
 
 pytestmark = pytest.mark.quick
 
@@ -50,21 +52,20 @@ def test_the_dial_is_the_counted_speedup_as_near_as_whole_steps_allow(steps, spe
 def test_steps_that_a_sampler_uses_more_are_computed():
     """DPM-Solver++(2M) uses the outputs before a long last step several times over."""
     sigmas = [*(10.0 * 0.8**step for step in range(18)), 0.01, 0.0]
-    times = tuple(sigma / (1 + sigma) for sigma in sigmas)
-    solver = rehearsal_of("dpmpp_2m", sigmas).solver(sigmas)
+    course = course_of(sigmas, default_flow_time, rehearsal_of("dpmpp_2m", sigmas))
     for stochastic in (False, True):
-        plan = for_speedup(3.0).plan(Course(times, stochastic).of(solver, sigmas))
-        plain = for_speedup(3.0).plan(Course(times, stochastic))
+        plan = for_speedup(3.0).plan(replace(course, stochastic=stochastic))
+        plain = for_speedup(3.0).plan(Course(course.times, stochastic))
         assert plan[17].kind is StepKind.FULL and counts(plan) == counts(plain)
 
 
 def test_a_sampler_that_forgets_computes_the_last_steps():
     """What LCM makes of early outputs is gone by the end, however many of them are left out in a row."""
     sigmas = [14.0 * 0.8**step for step in range(20)] + [0.0]
-    course = Course(tuple(sigma / (1 + sigma) for sigma in sigmas), stochastic=True)
-    plan = for_speedup(2.0).plan(course.of(rehearsal_of("lcm", sigmas).solver(sigmas), sigmas))
+    course = replace(course_of(sigmas, default_flow_time, rehearsal_of("lcm", sigmas)), stochastic=True)
+    plan = for_speedup(2.0).plan(course)
     assert [step for step, each in enumerate(plan) if each.kind is StepKind.FULL][-8:] == list(range(12, 20))
-    assert counts(plan) == counts(for_speedup(2.0).plan(course))
+    assert counts(plan) == counts(for_speedup(2.0).plan(Course(course.times, stochastic=True)))
 
 
 @pytest.mark.parametrize(

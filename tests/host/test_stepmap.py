@@ -58,6 +58,7 @@ def test_the_plan_is_what_a_run_of_a_standard_model_does(planning, host, pack, s
     session = importlib.import_module(f"{pack.__name__}.frdiff.session")
     real = session.Session
     hosts = importlib.import_module(f"{pack.__name__}.nodes.host")
+    cells, kinds = (importlib.import_module(f"{pack.__name__}.frdiff.{name}") for name in ("cells", "schedule"))
 
     def watched(*args, **kwargs):
         recorded.append(real(*args, **kwargs))
@@ -69,7 +70,9 @@ def test_the_plan_is_what_a_run_of_a_standard_model_does(planning, host, pack, s
         demo.sample(patched, rest["steps"], 3.0, rest["sampler_name"], rest["scheduler"], denoise=rest["denoise"])
     answer = ask(planning, **settings)
     assert [cell["sigma"] for cell in answer["cells"]] == pytest.approx(recorded[0].sigmas[:-1])
-    assert [cell["kind"] for cell in answer["cells"]] == [step.kind.value for step in recorded[0].plan]
+    assert answer["counts"] == {kind.value: count for kind, count in kinds.counts(recorded[0].plan).items()}
+    shown = cells.planned_cells(recorded[0].sigmas, recorded[0].plan, recorded[0].owners)
+    assert answer["cells"] == [vars(cell) for cell in shown]
 
 
 def test_advanced_plans_only_the_steps_that_it_runs(planning):

@@ -140,14 +140,20 @@ function countsOf(cells) {
   return { total: cells.length, full: of("full"), partial: of("partial"), skip: of("skip") }
 }
 
+function totalOf(counts) {
+  return counts.full + counts.partial + counts.skip
+}
+
 function planWords(answer, example) {
   if (answer.off) return say("off")
-  const counts = { ...answer.counts, total: answer.cells.length }
+  const total = totalOf(answer.counts)
+  const counts = { ...answer.counts, total }
   return [
-    `${say("planned")}: ${say("counts", counts)}`,
+    // Some samplers evaluate more than once for a step, and may be planned so.
+    `${say("planned")}: ${say(total === answer.cells.length ? "counts" : "evaluations", counts)}`,
     counts.partial ? say("inPart", counts) : null,
     counts.skip ? say("skipped", counts) : null,
-    example ? say("example", counts) : null
+    example ? say("example", { total: answer.cells.length }) : null
   ]
     .filter(Boolean)
     .join(", ")
@@ -157,12 +163,13 @@ function runWords(run, cells) {
   if (run.state === "running") {
     const counts = countsOf(cells.filter((cell) => cell.evaluations))
     const at = { current: (run.current ?? 0) + 1, total: cells.length }
-    return [say("running", at), `${counts.full} ${say("full")}`, counts.skip ? say("skipped", counts) : null]
+    const part = counts.partial ? say("inPart", counts) : null
+    return [say("running", at), `${counts.full} ${say("full")}`, part, counts.skip ? say("skipped", counts) : null]
       .filter(Boolean)
       .join(", ")
   }
   const { counts, steps, speedup, bytes_kept: bytes, line } = run.report
-  const total = counts.full + counts.partial + counts.skip
+  const total = totalOf(counts)
   // Nothing was reused: the server's own sentence says why.
   const all = counts.full === total
   const words = [

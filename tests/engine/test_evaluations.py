@@ -1,0 +1,139 @@
+"""Samplers that evaluate more than once for a step are planned evaluation by evaluation."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from solvers import rehearsal_of
+
+from frdiff.cells import planned_cells
+from frdiff.facts import default_flow_time
+from frdiff.planner import Planner
+from frdiff.presets import for_speedup
+from frdiff.prior import FEWEST
+from frdiff.rehearsal import Rehearsal
+from frdiff.schedule import MOST_EVALUATIONS, StepKind, counts, course_of
+
+pytestmark = pytest.mark.quick
+
+SIGMAS = [10.0 * 0.75**step for step in range(16)] + [0.0]
+
+
+def midpoint(sigmas, step, x, denoised):
+    """DPM-Solver-2: the second output alone makes the step."""
+    middle = (sigmas[step] * sigmas[step + 1]) ** 0.5
+    if middle == 0:
+        return denoised(x, sigmas[step])
+    inner = x + (middle / sigmas[step] - 1) * (x - denoised(x, sigmas[step]))
+    return x + (sigmas[step + 1] - sigmas[step]) * (inner - denoised(inner, middle)) / middle
+
+
+def heun(sigmas, step, x, denoised):
+    """Two slopes, half of each."""
+    slope = (x - denoised(x, sigmas[step])) / sigmas[step]
+    there = x + (sigmas[step + 1] - sigmas[step]) * slope
+    if sigmas[step + 1] == 0:
+        return there
+    slope = (slope + (there - denoised(there, sigmas[step + 1])) / sigmas[step + 1]) / 2
+    return x + (sigmas[step + 1] - sigmas[step]) * slope
+
+
+def rehearsed(solver, sigmas=SIGMAS, **changes):
+    """What a solver does with the first input and with each output."""
+    columns = torch.eye(2 * len(sigmas), dtype=torch.float64)
+    inputs, levels = [], []
+
+    def denoised(x, sigma):
+        inputs.append(x)
+        levels.append(sigma)
+        return columns[len(levels)]
+
+    x = columns[0]
+    for step in range(len(sigmas) - 1):
+        x = solver(sigmas, step, x, denoised)
+    rows = np.stack([row.numpy() for row in [*inputs, x]])[:, : len(levels) + 1]
+    return replace(Rehearsal(tuple(levels), False, rows), **changes)
+
+
+def planned(solver, speedup=2.0, sigmas=SIGMAS):
+    """The course, and what the dial makes of it."""
+    course = course_of(sigmas, default_flow_time, rehearsed(solver, sigmas))
+    return course, for_speedup(speedup).plan(course)
+
+
+def test_what_one_evaluation_for_each_step_uses_is_the_solvers():
+    euler, second_order = (course_of(SIGMAS, default_flow_time, rehearsal_of(name, SIGMAS))
+                           for name in ("euler", "dpmpp_2m"))  # fmt: skip
+    assert euler.owners == second_order.owners == ()
+    assert euler.moves == pytest.approx([a - b for a, b in zip(euler.times, euler.times[1:], strict=False)])
+    # Used as 1.5 times itself, and once more as minus a half.
+    emphasis = np.array(second_order.moves) / np.array(euler.moves)
+    assert emphasis[1:-2] == pytest.approx([2.0] * 13) and emphasis[-1] == pytest.approx(1.0)
+
+
+def test_evaluations_belong_to_steps():
+    two = rehearsed(heun).evaluations(SIGMAS)
+    # The second one of a step is at the noise level of the next step, and belongs to its own.
+    assert two.steps == tuple(step for step in range(15) for _ in range(2)) + (15,)
+    assert two.sigmas[:5] == tuple(SIGMAS[i] for i in (0, 1, 1, 2, 2))
+
+
+def test_an_output_counts_as_much_as_the_sampler_uses_it():
+    course, plan = planned(midpoint)
+    first, second = course.moves[2:-1:2], course.moves[3:-1:2]
+    assert max(a / b for a, b in zip(first, second, strict=True)) < 0.3
+    # So what is computed are the second evaluations.
+    full = [place for place, step in enumerate(plan) if step.kind is StepKind.FULL]
+    assert len(full) == round(len(plan) / 2) and sum(place % 2 for place in full) >= 0.8 * len(full)
+
+    course, plan = planned(heun)
+    assert course.moves[2] == pytest.approx(course.moves[3], rel=0.5)
+    # The first evaluation of a step is at the noise level of the one before it.
+    assert all(plan[place].kind is StepKind.FULL for place in range(1, len(plan) - 1, 2))
+
+
+@pytest.mark.parametrize("solver", [midpoint, heun])
+def test_the_dial_counts_evaluations(solver):
+    for speedup in (1.5, 2.0, 3.0):
+        _, plan = planned(solver, speedup)
+        assert len(plan) / counts(plan)[StepKind.FULL] == pytest.approx(speedup, rel=0.05)
+    # As many evaluations at least as the fewest steps would have.
+    short = SIGMAS[:FEWEST] + [0.0]
+    assert counts(planned(solver, 4.0, short)[1])[StepKind.SKIP] == 0
+
+
+def test_what_is_not_known_is_planned_by_steps():
+    up = rehearsed(midpoint)
+    up = replace(up, sigmas=(up.sigmas[0], 2 * up.sigmas[0], *up.sigmas[2:]))
+    elsewhere = replace(up, sigmas=tuple(0.9 * sigma for sigma in rehearsed(midpoint).sigmas))
+    for unknown in (up, elsewhere, rehearsed(heun, inputs=None), None):
+        course = course_of(SIGMAS, default_flow_time, unknown)
+        assert course.owners == () and course.uses == () and course.steps == 16
+    sigmas = [10.0 * 0.99**step for step in range(MOST_EVALUATIONS // 2 + 2)] + [0.0]
+    assert course_of(sigmas, default_flow_time, rehearsed(midpoint, sigmas)).owners == ()
+
+
+def test_the_plan_follows_the_evaluations():
+    rehearsal = rehearsed(heun)
+    planner = Planner(for_speedup(2.0), SIGMAS, default_flow_time, None, rehearsal)
+    followed = [planner.begin(sigma, None) for sigma in rehearsal.sigmas]
+    assert [step.kind for step, _ in followed] == [step.kind for step in planner.plan]
+    assert [record.step for _, record in followed] == list(planner.owners)
+    assert planner.steps == 16 and list(planner.reasons()) == []
+
+
+def test_a_run_that_is_not_as_rehearsed_goes_on_by_steps():
+    """As where a guider asks the model twice for what the sampler asks once."""
+    rehearsal = rehearsed(heun)
+    planner = Planner(for_speedup(2.0), SIGMAS, default_flow_time, None, rehearsal)
+    steps = [planner.begin(sigma, None)[1].step for sigma in (SIGMAS[0], SIGMAS[0], SIGMAS[1], SIGMAS[1])]
+    assert steps == [0, 0, 1, 1] and planner.owners == () and len(planner.plan) == 16
+
+
+def test_a_step_that_is_computed_in_part_has_a_cell_that_says_so():
+    course, plan = planned(heun)
+    cells = planned_cells(SIGMAS, plan, course.owners)
+    assert [cell.step for cell in cells] == list(range(16))
+    assert [cell.sigma for cell in cells] == SIGMAS[:-1]
+    assert {cell.kind for cell in cells[2:14]} == {"partial"} and cells[0].kind == "full"
