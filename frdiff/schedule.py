@@ -111,7 +111,8 @@ class PaperSchedule(Schedule):
     """FRDiff's rule for any number of steps (arXiv 2312.03517, sections 3.2 and 3.3).
 
     `interval` is M: every M-th step is a keyframe; 1 computes every step. `t` and `b` are Score Mixing's
-    slope and centre. `first_full` and `last_full` steps are computed whatever M says (the paper: 1 and 0).
+    slope and centre. `first_full` and `last_full` steps are computed whatever M says (the paper: 1 and 0). Without
+    `partial` all steps between keyframes are skipped.
     Raises FRDiffError for numbers out of range.
     """
 
@@ -121,6 +122,7 @@ class PaperSchedule(Schedule):
     b: float = 0.5
     first_full: int = 1
     last_full: int = 0
+    partial: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -136,6 +138,8 @@ class PaperSchedule(Schedule):
     def _step(self, step: int, steps: int) -> tuple[StepKind, float]:
         if step % self.interval == 0 or step < self.first_full or step >= steps - self.last_full:
             return StepKind.FULL, 1.0
+        if not self.partial:
+            return StepKind.SKIP, 1.0
         mix = score_mixing_weight(step / steps, self.t, self.b) if self.mixing else 1.0
         return (StepKind.PARTIAL if mix > 0 else StepKind.SKIP), mix
 

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
+from ..frdiff.forecast import FORECASTERS, REUSE
 from ..frdiff.presets import PRESETS
 from ..frdiff.schedule import PaperSchedule
 from .inputs import CATEGORY, ScheduleType
 
 CUSTOM = "custom"
+# What partial steps reuse, as fields of a schedule.
+STAGES = {
+    "whole blocks": {},
+    "branches of blocks": {"finer": True},
+    "none": {"partial": False},
+}
 
 
 class FRDiffSchedule(io.ComfyNode):
@@ -37,20 +44,34 @@ class FRDiffSchedule(io.ComfyNode):
                     "budget_mb", default=4096.0, min=0.0, max=1e6, step=1.0,
                     tooltip="Custom: memory for remembered stages; what does not fit is computed.",
                 ),
+                # Optional, so that prompts from before they were there still run.
+                io.Combo.Input(
+                    "forecaster", options=list(FORECASTERS), default=REUSE.name, optional=True,
+                    tooltip="Custom: how skipped steps are answered for; reuse repeats the newest output.",
+                ),
+                io.Combo.Input(
+                    "stages", options=list(STAGES), optional=True,
+                    tooltip="Custom: what partial steps take from the last full step; none skips them instead.",
+                ),
+                io.Boolean.Input(
+                    "guard", default=False, optional=True,
+                    tooltip="Custom: compute the next skipped steps where a forecast was far from the truth.",
+                ),
             ],
             outputs=[ScheduleType.Output(display_name="schedule", tooltip="For the `schedule` input of FRDiff nodes.")],
         )  # fmt: skip
 
     @classmethod
     def execute(
-        cls, preset: str, interval: int, score_mixing: bool, first_full: int, last_full: int, budget_mb: float
-    ) -> io.NodeOutput:
+        cls, preset: str, interval: int, score_mixing: bool, first_full: int, last_full: int, budget_mb: float,
+        forecaster: str = REUSE.name, stages: str = "whole blocks", guard: bool = False,
+    ) -> io.NodeOutput:  # fmt: skip
         if preset != CUSTOM:
             return io.NodeOutput(PRESETS[preset])
         name = f"custom M={interval}"
         return io.NodeOutput(
             PaperSchedule(
-                name, budget_mb=budget_mb, interval=interval, mixing=score_mixing,
-                first_full=first_full, last_full=last_full,
+                name, FORECASTERS[forecaster], guarded=guard, budget_mb=budget_mb, interval=interval,
+                mixing=score_mixing, first_full=first_full, last_full=last_full, **STAGES[stages],
             )  # fmt: skip
         )

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from subjects import watching
+from subjects import node, watching
 
 
 def module_state(model):
@@ -36,6 +36,22 @@ def test_sampler_node_and_patcher_give_the_same_latent(demo, host, sampler):
     assert torch.equal(latent["samples"], demo.sample(patched, steps=20, sampler=sampler))
     assert torch.isfinite(latent["samples"]).all()
     assert report.counts["full"] < len(report.records) or sampler == "dpm_adaptive"
+
+
+def test_a_custom_schedule_is_what_its_widgets_say(demo, host):
+    def made(**parts):
+        return demo.frdiff(schedule=node(host, "FRDiffSchedule", "custom", 2, False, 1, 0, 4096.0, **parts), steps=12)
+
+    partial, reuse, linear, finer = (
+        made(), made(stages="none"), made(stages="none", forecaster="linear"), made(stages="branches of blocks")
+    )  # fmt: skip
+    assert partial[1].counts == finer[1].counts == {"full": 6, "partial": 6, "skip": 0}
+    assert finer[1].stages > partial[1].stages
+    assert reuse[1].counts == linear[1].counts == {"full": 6, "partial": 0, "skip": 6}
+    assert linear[1].forecaster == "linear" and reuse[1].bytes_kept < partial[1].bytes_kept
+    assert len({tuple(latent["samples"].flatten().tolist()) for latent, _ in (partial, reuse, linear)}) == 3
+    guarded = node(host, "FRDiffSchedule", "custom", 2, False, 1, 0, 4096.0, guard=True)
+    assert guarded.guarded and not schedule(host).guarded
 
 
 def test_second_queue_gives_the_same(demo):
