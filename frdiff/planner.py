@@ -24,6 +24,10 @@ MAX_AGE_PER_STEP = 4
 
 OWN_LEVELS = "Steps were computed in full: the sampler chooses noise levels of its own, which no plan can know."
 UPWARD = "Every step was computed in full: the noise levels do not go down from step to step."
+SPLIT_AND_REMEMBERED = (
+    "Every step was computed in full: the sampler uses the unconditional output by itself (CFG++) together with other "
+    "outputs, which on a flow model leaves nothing to forecast. Fewer steps are the faster way."
+)
 SPLIT = "The sampler uses the unconditional output by itself (CFG++): with a cfg above 2, fewer steps serve better."
 NOTHING_TO_SKIP = "The schedule has nothing to skip in a run of {} steps."
 GUARDED = "{} planned skips were computed in full: the forecast before them was far from the truth."
@@ -52,7 +56,7 @@ class Planner:
         self.solver = rehearsal.solver(self.sigmas) if rehearsal else None
         self._flow_time = flow_time
         self._course = course_of(self.sigmas, flow_time, self._rehearsal)
-        self._refusal = UPWARD if any(b > a for a, b in pairwise(self.sigmas)) else None
+        self._refusal = self._reason_to_refuse()
         self._evaluations: list[StepRecord] = []
         self._make_plan()
         self.guard = Guard(counts(self.plan)[StepKind.SKIP]) if schedule.guarded else None
@@ -83,7 +87,7 @@ class Planner:
         """Sentences about what the plan could not do."""
         if self._refusal:
             yield self._refusal
-        if self._rehearsal.takes_parts if self._rehearsal else self._watch and self._watch.uses_parts:
+        elif self._rehearsal.takes_parts if self._rehearsal else self._watch and self._watch.uses_parts:
             yield SPLIT
         if shortfall := self._schedule.shortfall(self._course):
             yield shortfall
@@ -108,6 +112,16 @@ class Planner:
     def owners(self) -> tuple[int, ...]:
         """The solver step of each part of the plan, where it has one for each evaluation; else empty."""
         return self._course.owners
+
+    def _reason_to_refuse(self) -> str | None:
+        """Why nothing may be skipped, known before the run; None where it may."""
+        if any(b > a for a, b in pairwise(self.sigmas)):
+            return UPWARD
+        # The noise levels of a flow model are its times.
+        is_flow = abs(self._flow_time(0.5) - 0.5) <= SIGMA_TOLERANCE
+        if self._rehearsal and self._rehearsal.takes_parts and is_flow and self._rehearsal.remembers(self.sigmas):
+            return SPLIT_AND_REMEMBERED
+        return None
 
     def _planned(self, index: int) -> StepPlan:
         place = len(self._evaluations) if self.owners else self._owner(index)

@@ -64,34 +64,39 @@ class Rehearsal:
             return None
         if not np.allclose(self.sigmas, sigmas[:-1], rtol=SIGMA_TOLERANCE):
             return None
-        first = self.inputs[:, 0]
-        keeps = [float(after / at) if abs(at) > NEGLIGIBLE * abs(first[0]) else 0.0
-                 for at, after in zip(first, first[1:], strict=False)]  # fmt: skip
-        uses = [
-            self.inputs[step + 1, 1 : step + 2] - keep * self.inputs[step, 1 : step + 2]
-            for step, keep in enumerate(keeps)
-        ]
+        keeps = [self._keeps(step + 1, step) for step in range(steps)]
+        uses = [self._made_of(step + 1, step)[: step + 1] for step in range(steps)]
         return Solver(tuple(keeps), tuple(tuple(np.where(np.abs(row) > NEGLIGIBLE, row, 0.0).tolist()) for row in uses))
 
     def evaluations(self, sigmas: Sequence[float]) -> Evaluations | None:
         """What is evaluated in a run of `sigmas`; None where that is unknown or does not go down from step to step."""
-        starts = [self._start(sigma) for sigma in sigmas[:-1]]
+        # Some start their first step a little below its own noise level, where there is only noise.
+        starts = [0, *(self._start(sigma) for sigma in sigmas[1:-1])]
         falls = all(b <= a * (1 + SIGMA_TOLERANCE) for a, b in pairwise(self.sigmas))
-        if self.inputs is None or not falls or starts[:1] != [0] or any(b <= a for a, b in pairwise(starts)):
+        if self.inputs is None or not falls or any(b <= a for a, b in pairwise(starts)):
             return None
         ends = [*starts[1:], len(self.sigmas)]
         owners = [step for step, (start, end) in enumerate(zip(starts, ends, strict=True)) for _ in range(start, end)]
         uses = sum(self._used(start, end) for start, end in zip(starts, ends, strict=True))
         return Evaluations(self.sigmas, tuple(owners), tuple(np.asarray(uses).tolist()))
 
+    def remembers(self, sigmas: Sequence[float]) -> bool:
+        """Whether steps are made of more than the output at their own start; True where that is not known."""
+        known = self.evaluations(sigmas)
+        if known is None or len(self.sigmas) > len(sigmas) - 1:
+            return True
+        older = (np.abs(self._made_of(step + 1, step)[:step]) for step in range(len(self.sigmas)))
+        return any((used > NEGLIGIBLE).any() for used in older)
+
     def _start(self, sigma: float) -> int:
         """The evaluation at which the step from `sigma` starts, -1 where there is none.
 
-        The last one there: Heun's method and its kin end a step at the noise level of the next.
+        The last one there: Heun's method and its kin end a step at the noise level of the next. The middle of a very
+        short step may be near as well.
         """
-        return max(
-            (i for i, each in enumerate(self.sigmas) if abs(each - sigma) <= SIGMA_TOLERANCE * sigma), default=-1
-        )
+        apart = np.abs(np.array(self.sigmas) - sigma)
+        there = np.flatnonzero(apart <= apart.min(initial=SIGMA_TOLERANCE * sigma))
+        return int(there[-1]) if len(there) else -1
 
     def _used(self, start: int, end: int) -> np.ndarray:
         """How much a step uses of each output: for the latent that it ends with, and for its own evaluations."""
@@ -101,6 +106,15 @@ class Rehearsal:
     def _made_of(self, row: int, start: int) -> np.ndarray:
         """What the outputs add to an input, beside what it keeps of the input at which its step started."""
         assert self.inputs is not None
-        first = self.inputs[:, 0]
-        keeps = first[row] / first[start] if abs(first[start]) > NEGLIGIBLE * abs(first[0]) else 0.0
-        return (self.inputs[row] - keeps * self.inputs[start])[1:]
+        return (self.inputs[row] - self._keeps(row, start) * self.inputs[start])[1:]
+
+    def _keeps(self, row: int, start: int) -> float:
+        """How much of the input at which a step started is kept in a later one.
+
+        It shows in what went into both long ago, which no step adds again: the first input, or where the sampler has
+        forgotten that, as some do at once on flow models, the oldest output.
+        """
+        assert self.inputs is not None
+        there = self.inputs[start]
+        oldest = np.flatnonzero(np.abs(there) > NEGLIGIBLE * np.abs(there).max())[0]
+        return float(self.inputs[row, oldest] / there[oldest])

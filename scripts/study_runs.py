@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
@@ -15,6 +16,8 @@ PROMPTS = (
     "dog face, google", "sun with face, 3d",
 )  # fmt: skip
 SEED, CFG = 900, 3.0
+# CFG++ samplers are made for a low one.
+CFG_OF_CFG_PP = 1.0
 SPEEDUPS = (2, 3)
 NOISY = ("euler_ancestral", "dpmpp_2m_sde", "dpmpp_3m_sde", "er_sde", "lcm")
 # About what a partial step of the UNet costs of a full one, and of the DiT.
@@ -38,15 +41,20 @@ class Demo:
 
     def run(self, steps: int, sampler: str = "euler", schedule: Any = None) -> Any:
         """The latents of a run, as (prompts, 16, 16, 16)."""
+        return self.reported(steps, sampler, schedule)[0]
+
+    def reported(self, steps: int, sampler: str, schedule: Any = None) -> tuple[Any, Any]:
+        """The latents of a run, and its report."""
         import torch
 
         latent = {"samples": torch.zeros(len(PROMPTS), 4, 16, 16)}
         node = self.host.NODE_CLASS_MAPPINGS["FRDiffKSampler"]
         with torch.inference_mode():
-            return node.execute(
-                self.demo.model, SEED, steps, CFG, sampler, "normal", self.positive, self.demo.encode(""), latent, 1.0,
-                1.0, schedule,
-            ).result[0]["samples"]  # fmt: skip
+            made, report = node.execute(
+                self.demo.model, SEED, steps, CFG_OF_CFG_PP if "cfg_pp" in sampler else CFG, sampler, "normal",
+                self.positive, self.demo.encode(""), latent, 1.0, 1.0, schedule,
+            ).result  # fmt: skip
+        return made["samples"], report
 
     def decode(self, latents: Any) -> Any:
         """Pictures in 0..1."""
@@ -101,6 +109,26 @@ def noise(host: Any) -> None:
             runs += [demo.run(28, sampler, each) for each in dials]
             found = [demo.psnr(run, plain) for run in runs]
             print(f"{name:<5} {sampler:<16} {speedup}x ", *(f"{level:14.1f}" for level in found), flush=True)
+
+
+def samplers(host: Any) -> None:
+    """PSNR of the dial and of as many plain steps with every sampler of the host, and what the dial gains."""
+    import comfy.samplers
+
+    prior = engine_module(host, "frdiff.prior")
+    print(f"{'20 steps':<42} {'dial':>7} {'fewer':>7} {'gain':>7}")
+    for name, sampler in product(MODELS, comfy.samplers.KSampler.SAMPLERS):
+        demo = Demo(host, name)
+        plain = demo.run(20, sampler)
+        for speedup in SPEEDUPS:
+            latent, report = demo.reported(20, sampler, prior.PriorSchedule("study", speedup=speedup))
+            counts = report.counts
+            if not counts["skip"]:
+                continue
+            fewer = demo.run(math.ceil(20 * counts["full"] / sum(counts.values())), sampler)
+            found = [demo.psnr(latent, plain), demo.psnr(fewer, plain)]
+            print(f"{name:<5} {sampler:<32} {speedup}x", *(f"{level:7.1f}" for level in [*found, found[0] - found[1]]),
+                  flush=True)  # fmt: skip
 
 
 def _each_place(host: Any, kind: str) -> None:

@@ -114,6 +114,37 @@ def test_what_is_not_known_is_planned_by_steps():
     assert course_of(sigmas, default_flow_time, rehearsed(midpoint, sigmas)).owners == ()
 
 
+def test_a_sampler_that_forgets_the_first_noise_alone_is_known_by_what_it_keeps_later():
+    """As on flow models, whose first step starts from noise without any data."""
+    def euler_after_a_jump(sigmas, step, x, denoised):
+        keep = 0.0 if step == 0 else sigmas[step + 1] / sigmas[step]
+        return keep * x + (1 - keep) * denoised(x, sigmas[step])
+
+    solver = rehearsed(euler_after_a_jump).solver(SIGMAS)
+    assert solver.keeps == pytest.approx([0.0, *[0.75] * 14, 0.0]) and not solver.forgets
+    assert [uses[-1] for uses in solver.uses] == pytest.approx([1.0, *[0.25] * 14, 1.0])
+
+
+def test_the_middle_of_a_short_first_step_is_not_its_start():
+    def short(sigmas, step, x, denoised):
+        return midpoint([1.0, 0.9995, *sigmas[2:]], step, x, denoised)
+
+    sigmas = [1.0, 0.9995, *(0.9995 * 0.75**step for step in range(1, 6)), 0.0]
+    known = rehearsed(short, sigmas).evaluations(sigmas)
+    assert known.steps[:4] == (0, 0, 1, 1)
+
+
+@pytest.mark.parametrize(("solver", "remembers"), [("euler", False), ("dpmpp_2m", True)])
+def test_what_splits_guidance_and_remembers_is_computed_on_flow_models(solver, remembers):
+    rehearsal = replace(rehearsal_of(solver, SIGMAS), takes_parts=True)
+    assert rehearsal.remembers(SIGMAS) is remembers and rehearsal.solver(SIGMAS) is None
+    assert rehearsed(heun).remembers(SIGMAS)
+    for flow_time, refused in ((default_flow_time, False), (lambda sigma: sigma, remembers)):
+        planner = Planner(for_speedup(2.0), SIGMAS, flow_time, None, rehearsal)
+        assert (counts(planner.plan)[StepKind.SKIP] == 0) is refused
+        assert ("leaves nothing to forecast" in " ".join(planner.reasons())) is refused
+
+
 def test_the_plan_follows_the_evaluations():
     rehearsal = rehearsed(heun)
     planner = Planner(for_speedup(2.0), SIGMAS, default_flow_time, None, rehearsal)
