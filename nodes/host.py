@@ -10,6 +10,7 @@ from comfy import model_management
 from comfy.model_sampling import CONST
 from comfy.patcher_extension import WrappersMP
 from comfy.sampler_helpers import prepare_mask
+from comfy.utils import unpack_latents
 
 from ..frdiff.errors import FRDiffError
 from ..frdiff.facts import RunFacts, default_flow_time
@@ -177,7 +178,9 @@ def _add_run_wrappers(wrappers: dict[str, dict[str, list[Any]]], session: Any) -
             return executor(x, t, c_concat, c_crossattn, lists, options, **kwargs)
 
         compiled = None if entered is network else entered
-        return session.call(stream_key(x, options, control, model), network, run, compiled, x)
+        # Picture and sound are sampled as one row of numbers, and the network is given each by itself.
+        latent = unpack_latents(x, kwargs["latent_shapes"]) if "latent_shapes" in kwargs else x
+        return session.call(stream_key(x, options, control, model), network, run, compiled, latent)
 
     wrappers.setdefault(WrappersMP.PREDICT_NOISE, {})[KEY] = [predict_noise]
     # An engine that only records has no budget.
