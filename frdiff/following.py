@@ -33,6 +33,12 @@ class Call:
     entry: torch.nn.Module
     x: Any
 
+    @property
+    def device(self) -> torch.device:
+        """Where it is computed; weights may be kept elsewhere."""
+        latent = self.x[0] if isinstance(self.x, (list, tuple)) else self.x
+        return torch.device("cpu") if latent is None else latent.device
+
 
 @dataclass(frozen=True)
 class Moment:

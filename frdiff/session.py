@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -185,7 +185,7 @@ class Session:
             stream = self._features.get(call.key)
             step = self._decide(call)
         answer = self._answer(step, call, stream, call.entry.forward)
-        with self._clock.measure(self._record), swapped({call.entry: answer}):
+        with self._clock.measure(self._record, call.device), swapped({call.entry: answer}):
             return run()
 
     def _decide(self, call: Call) -> StepPlan:
@@ -223,7 +223,9 @@ class Session:
         stream, network = self._features.start(call.key), call.network
         stream.held = self._memory.stages_of(network) if step.keeps_stages else ()
         remembering = StageCall(stream.held, stream, self._features).remembering()
-        with self._stages.watching(network), self._swapped(network, remembering):
+        # A plan without partial steps needs no stages.
+        learning = self._stages.watching(network) if step.keeps_stages else nullcontext()
+        with learning, self._swapped(network, remembering):
             output = self._computed(compute)
         remembered = self._space.remembered(output, call.x)
         if self._planner.guard and stream.outputs:

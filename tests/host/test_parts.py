@@ -1,0 +1,93 @@
+"""Latents of several parts, as those of picture and sound: sampled as one, or refused in a sentence."""
+
+import pytest
+import torch
+from subjects import node, relative, watching
+from tiny_host import Counting, load, schedule
+
+STEPS = 16
+
+
+class PictureAndSound(torch.nn.Module):
+    """A network of the host's for the picture, and a few layers of torch's for the sound."""
+
+    def __init__(self, picture):
+        super().__init__()
+        self.picture, self.dtype = picture, picture.dtype
+
+    def forward(self, x, timestep, context, **kwargs):
+        picture, sound = x
+        heard = torch.tanh(sound.flip(2) * 0.5 + context.mean() + picture.mean() + timestep.mean() / 1000)
+        return [self.picture(picture, timestep, context, **kwargs), sound * 0.3 + heard]
+
+
+def with_sound(tiny):
+    """A tiny model of pictures that is given sound as well, by the same ways as the host's own."""
+    import comfy.conds
+    from comfy.nested_tensor import NestedTensor
+
+    model = tiny.model.model
+    of_picture = model.extra_conds
+
+    def extra_conds(**kwargs):
+        return {**of_picture(**kwargs), "latent_shapes": comfy.conds.CONDConstant(kwargs["latent_shapes"])}
+
+    model.extra_conds = extra_conds
+    tiny.network = model.diffusion_model = PictureAndSound(model.diffusion_model)
+    tiny.latent = NestedTensor([tiny.latent, torch.zeros(1, 8, 5, 16)])
+    return tiny
+
+
+@pytest.fixture(scope="module", params=["ltxv and sound", "ltxav"])
+def tiny(host, request):
+    return load(host, "ltxav") if request.param == "ltxav" else with_sound(load(host, "ltxv"))
+
+
+def parts(latent):
+    picture, sound = latent.unbind()
+    assert torch.isfinite(picture).all() and torch.isfinite(sound).all() and sound.std() > 0
+    return picture, sound
+
+
+def same(latent, other):
+    return all(map(torch.equal, parts(latent), parts(other)))
+
+
+@pytest.mark.parametrize("sampler", ["euler", "dpmpp_2m_sde"])
+def test_all_full_is_the_plain_run(tiny, host, sampler):
+    plain = tiny.sample(steps=6, sampler=sampler)
+    for every in (schedule(host, interval=1), watching(host)):
+        latent, report = tiny.frdiff(every, steps=6, sampler=sampler)
+        assert same(latent, plain) and report.counts["full"] == 6
+
+
+@pytest.mark.parametrize("sampler", ["euler", "dpmpp_2m", "euler_ancestral", "dpmpp_2m_sde"])
+def test_both_parts_are_forecast(tiny, sampler):
+    plain = tiny.sample(steps=STEPS, sampler=sampler)
+    with Counting([tiny.network]) as counting:
+        latent, report = tiny.frdiff(steps=STEPS, sampler=sampler)
+    assert counting.counts == [sum(record.calls for record in report.records)]
+    assert report.counts["skip"] >= STEPS // 2 - 1 and "no latent like its input" not in report.text()
+    fewer = tiny.sample(steps=STEPS // 2, sampler=sampler)
+    for part, truth, other in zip(parts(latent), parts(plain), parts(fewer), strict=True):
+        assert relative(part, truth) < relative(other, truth)
+
+
+def test_the_papers_schedule_runs(tiny, host):
+    latent, report = tiny.frdiff(schedule(host, "paper M=2"), steps=6)
+    assert report.counts["skip"] == 1 and parts(latent)
+    # Without a stage it says why.
+    assert report.counts["partial"] == 2 or report.reasons
+
+
+def test_nodes_that_take_one_tensor_say_so(tiny, host):
+    latent = {"samples": tiny.latent}
+    sampler = ("euler", "normal")
+    with pytest.raises(ValueError, match="Compare takes no latent of several parts.*compare one of them"):
+        node(host, "FRDiffCompare", latent_a=latent, latent_b=latent)
+    with pytest.raises(ValueError, match="Sweep takes no latent of several parts"):
+        node(host, "FRDiffSweep", tiny.model, 1, 4, 3.0, *sampler, tiny.positive, tiny.negative, latent, 1.0, None,
+             "2", "", 1)  # fmt: skip
+    with pytest.raises(ValueError, match="Auto-FR takes no latent of several parts.*dial of FRDiff KSampler"):
+        node(host, "FRDiffAutoFR", tiny.model, tiny.positive, tiny.negative, latent, 1, 8, 3.0, *sampler, "quick",
+             "two parts", 2.0)  # fmt: skip

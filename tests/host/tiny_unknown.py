@@ -1,0 +1,34 @@
+"""Tiny networks of newer hosts whose blocks no row of the families' table knows."""
+
+from __future__ import annotations
+
+from tiny_table import MASK, SIZE, VIDEO, Tiny
+
+ERNIE = {
+    "image_model": "ernie", "hidden_size": 64, "num_attention_heads": 4, "num_layers": 4, "ffn_hidden_size": 96,
+    "in_channels": 16, "out_channels": 16, "text_in_dim": 40, "rope_axes_dim": (4, 6, 6),
+}  # fmt: skip
+COG_VIDEO = {
+    "image_model": "cogvideox", "num_attention_heads": 4, "attention_head_dim": 16, "time_embed_dim": 32,
+    "text_embed_dim": 40, "num_layers": 3, "sample_width": 8, "sample_height": 8, "sample_frames": 5,
+    "max_text_seq_length": 9, "use_rotary_positional_embeddings": True,
+}  # fmt: skip
+LTX_SOUND = {
+    "image_model": "ltxav", "in_channels": 16, "cross_attention_dim": 64, "audio_cross_attention_dim": 32,
+    "attention_head_dim": 16, "audio_attention_head_dim": 8, "num_attention_heads": 4, "audio_num_attention_heads": 4,
+    "caption_channels": 40, "num_layers": 3,
+}  # fmt: skip
+
+FLOW = {"shift": 3.0}
+
+UNKNOWN: dict[str, Tiny] = {
+    "ernie": Tiny(
+        "ErnieImage", ERNIE, SIZE, supported="ErnieImage", latent="Flux2", latent_channels=16,
+        settings=FLOW | {"multiplier": 1000.0},
+    ),
+    "cogvideox": Tiny("CogVideoX", COG_VIDEO, VIDEO, supported="CogVideoX_T2V", latent="CogVideoX"),
+    "ltxav": Tiny(
+        "LTXAV", LTX_SOUND, (1, 16, 2, 4, 4), (9, 80), supported="LTXAV", latent="LTXAV", latent_channels=16,
+        settings=FLOW, extra=MASK, sound=(1, 8, 5, 16),
+    ),
+}  # fmt: skip
