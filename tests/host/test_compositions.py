@@ -4,6 +4,7 @@ import pytest
 import torch
 from compositions import COMPOSITIONS, DIT, UNET, VIDEO
 from subjects import custom_schedule, demo_subject, extra_node, relative, video_subject, watching
+from weights import blocks, compiled, whole
 
 STEPS = 8
 # They skip by themselves, and are left to it.
@@ -51,6 +52,23 @@ def test_composition(subjects, host, composition, model):
         assert len(computed) < len(every) or report.counts["partial"] or report.reasons
         assert relative(latent, plain) < 1
     assert {name: set(module.__dict__) for name, module in subject.network.named_modules()} == before
+
+
+@pytest.mark.parametrize("keys", [whole, blocks])
+@pytest.mark.parametrize("model", [UNET, DIT])
+def test_compiled_before_or_after(subjects, host, model, keys):
+    subject, compile_model = subjects(model), compiled(keys)
+    # It has steps of all three kinds.
+    paper = custom_schedule(host, "paper M=2")
+    patched = subject.patched(schedule=paper)
+    with patched.counting() as expected_calls:
+        expected = patched.sample(steps=STEPS)
+    for made in (compile_model(patched), compile_model(subject).patched(schedule=paper)):
+        torch.compiler.reset()
+        # Beyond the limit torch gives up compiling, in silence.
+        with made.counting() as calls, torch._dynamo.config.patch(fail_on_recompile_limit_hit=True):
+            assert relative(made.sample(steps=STEPS), expected) < 1e-3
+        assert calls == expected_calls
 
 
 def guiders(subject):
