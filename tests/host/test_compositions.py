@@ -3,7 +3,7 @@
 import pytest
 import torch
 from compositions import COMPOSITIONS, DIT, UNET, VIDEO
-from subjects import custom_schedule, demo_subject, extra_node, relative, video_subject, watching
+from subjects import custom_schedule, demo_subject, relative, video_subject, watching
 from weights import blocks, compiled, whole
 
 STEPS = 8
@@ -69,43 +69,3 @@ def test_compiled_before_or_after(subjects, host, model, keys):
         with made.counting() as calls, torch._dynamo.config.patch(fail_on_recompile_limit_hit=True):
             assert relative(made.sample(steps=STEPS), expected) < 1e-3
         assert calls == expected_calls
-
-
-def guiders(subject):
-    """Each guider of the host, with the model that it is given."""
-    middle = [[tensor * 0.8, options] for tensor, options in subject.positive]
-    return {
-        "basic": lambda model: extra_node("custom_sampler", "BasicGuider", model, subject.positive),
-        "cfg": lambda model: extra_node("custom_sampler", "CFGGuider", model, subject.positive, subject.negative, 3.0),
-        "dual cfg": lambda model: extra_node(
-            "custom_sampler", "DualCFGGuider", model, subject.positive, middle, subject.negative, 3.0, 2.0, "regular"
-        ),
-        "perp-neg": lambda model: extra_node(
-            "perpneg", "PerpNegGuider", model, subject.positive, middle, subject.negative, 3.0, 1.0
-        ),
-    }
-
-
-@pytest.mark.parametrize("guider", ["basic", "cfg", "dual cfg", "perp-neg"])
-@pytest.mark.parametrize("model", [UNET, DIT])
-def test_guider(subjects, host, model, guider):
-    subject = subjects(model)
-    make = guiders(subject)[guider]
-    sigmas = extra_node("custom_sampler", "BasicScheduler", subject.model, "karras", 16, 1.0)
-
-    def run(made):
-        noise = extra_node("custom_sampler", "RandomNoise", 1)
-        sampler = extra_node("custom_sampler", "KSamplerSelect", "dpmpp_2m")
-        with torch.inference_mode():
-            return extra_node("custom_sampler", "SamplerCustomAdvanced", noise, made, sampler, sigmas, subject.latent)[
-                "samples"
-            ]
-
-    with subject.counting() as every:
-        plain = run(make(subject.model))
-    assert torch.equal(run(make(subject.patched(schedule=custom_schedule(host)).model)), plain)
-    patched = make(subject.patched().model)
-    with subject.counting() as computed:
-        latent = run(patched)
-    assert torch.equal(run(patched), latent)
-    assert len(computed) < len(every) and relative(latent, plain) < 0.2
