@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from subjects import custom_schedule, demo_subject, extra_node, node_class, relative
+from subjects import custom_schedule, demo_subject, extra_node, relative
 from tiny_host import Counting, load
 
 STEPS = 16
@@ -22,21 +22,12 @@ def subjects(host):
     return get
 
 
-def guider_node(module, name, *inputs):
-    """A guider of the host; a host without it skips the test by name."""
-    try:
-        node_class(module, name)
-    except AttributeError:
-        pytest.skip(f"This ComfyUI has no {name}.")
-    return extra_node(module, name, *inputs)
-
-
 def basic(model, subject):
-    return guider_node("custom_sampler", "BasicGuider", model, subject.positive)
+    return extra_node("custom_sampler", "BasicGuider", model, subject.positive)
 
 
 def cfg(model, subject):
-    return guider_node("custom_sampler", "CFGGuider", model, subject.positive, subject.negative, 3.0)
+    return extra_node("custom_sampler", "CFGGuider", model, subject.positive, subject.negative, 3.0)
 
 
 def middle(subject):
@@ -45,15 +36,15 @@ def middle(subject):
 
 def dual_cfg(model, subject):
     conditions = subject.positive, middle(subject), subject.negative
-    return guider_node("custom_sampler", "DualCFGGuider", model, *conditions, 3.0, 2.0, "regular")
+    return extra_node("custom_sampler", "DualCFGGuider", model, *conditions, 3.0, 2.0, "regular")
 
 
 def perp_neg(model, subject):
-    return guider_node("perpneg", "PerpNegGuider", model, subject.positive, middle(subject), subject.negative, 3.0, 1.0)
+    return extra_node("perpneg", "PerpNegGuider", model, subject.positive, middle(subject), subject.negative, 3.0, 1.0)
 
 
 def picture_and_sound(model, subject):
-    return guider_node("lt", "LTXVDualCFGGuider", model, subject.positive, subject.negative, 3.0, 5.0)
+    return extra_node("lt", "LTXVDualCFGGuider", model, subject.positive, subject.negative, 3.0, 5.0)
 
 
 def run(subject, guider, sampler="dpmpp_2m"):
@@ -99,7 +90,7 @@ def test_a_guider_with_two_models_skips_in_both(subjects, host, model):
 
     def guider(made):
         inputs = made, subject.positive, 3.0, other.model, subject.negative
-        return guider_node("custom_sampler", "DualModelGuider", *inputs)
+        return extra_node("custom_sampler", "DualModelGuider", *inputs)
 
     with Counting(networks) as every:
         plain = run(subject, guider(subject.model))
