@@ -3,7 +3,7 @@
 import pytest
 import torch
 from subjects import node, relative, watching
-from tiny_host import Counting, load, schedule
+from tiny_host import Counting, calls_of, cloned, load, schedule
 
 STEPS = 16
 
@@ -75,9 +75,30 @@ def test_both_parts_are_forecast(tiny, sampler):
 
 def test_the_papers_schedule_runs(tiny, host):
     latent, report = tiny.frdiff(schedule(host, "paper M=2"), steps=6)
-    assert report.counts["skip"] == 1 and parts(latent)
-    # Without a stage it says why.
-    assert report.counts["partial"] == 2 or report.reasons
+    assert report.counts == {"full": 3, "partial": 2, "skip": 1} and parts(latent)
+
+
+@pytest.mark.parametrize("finer", [False, True], ids=["blocks", "finer"])
+def test_partial_steps_compute_no_stage(tiny, host, engine, finer):
+    stages = engine("stages").find_stages(tiny.network, finer=finer)
+    with Counting(stage.module for stage in stages) as counting:
+        _, report = tiny.frdiff(schedule(host, finer=finer), steps=4)
+    assert report.stages == len(stages) >= 3 and report.counts["partial"] == 2
+    assert set(counting.counts) == {2}
+
+
+@pytest.mark.parametrize("finer", [False, True], ids=["blocks", "finer"])
+def test_a_repeated_call_gives_the_same_from_memory(tiny, host, engine, finer):
+    session = engine("session").Session(schedule(host, finer=finer), [2.0, 1.0, 0.0])
+    args, kwargs = calls_of(tiny, tiny.network, steps=1)[0]
+    outputs = []
+    for sigma in (2.0, 1.0):
+        session.begin_evaluation(sigma)
+        with torch.inference_mode():
+            outputs.append(session.call("key", tiny.network, lambda: tiny.network(*cloned(args), **cloned(kwargs))))
+    assert [record.kind for record in session.close().records] == ["full", "partial"]
+    for first, second in zip(*outputs, strict=True):
+        torch.testing.assert_close(second, first, rtol=1e-4, atol=1e-4 * float(first.std()))
 
 
 def test_nodes_that_take_one_tensor_say_so(tiny, host):

@@ -42,11 +42,3 @@ def test_the_dial_needs_no_stages(tiny):
         latent, report = tiny.frdiff(steps=12)
     assert torch.isfinite(latent).all() and report.counts["skip"] >= 5
     assert counting.counts == [report.counts["full"]] and "Blocks of class" not in report.text()
-
-
-def test_blocks_that_are_given_pairs_are_refused_in_words(host):
-    """LTX 2 gives its blocks picture and sound as one argument."""
-    tiny = load(host, "ltxav")
-    latent, report = tiny.frdiff(schedule(host, interval=2), steps=6)
-    assert report.counts["full"] == 6 and "BasicAVTransformerBlock are computed at every step" in report.text()
-    assert all(map(torch.equal, latent.unbind(), tiny.sample().unbind()))

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from tiny_newest import NEWEST
 from tiny_table import NEWER, PARAMETERS, TINY, Noise, Tiny
-from tiny_unknown import UNKNOWN
 
 # Buffers that take the place of trained weights.
 TRAINED_BUFFERS = ("pos_embed", "inv_freq", "freqs")
@@ -24,7 +24,7 @@ def build(name: str) -> tuple[Any, Any, Any, Any]:
     """A ModelPatcher, an empty latent, and a positive and a negative conditioning; raises Absent."""
     from comfy.model_patcher import ModelPatcher
 
-    tiny = (TINY | UNKNOWN)[name]
+    tiny = (TINY | NEWEST)[name]
     torch.manual_seed(0)
     model = _model(tiny)
     for module in (model.diffusion_model, *(getattr(model, extra) for extra in tiny.embedders)):

@@ -1,4 +1,4 @@
-"""Tiny networks of newer hosts whose blocks no row of the families' table knows."""
+"""Tiny networks of newer hosts: of blocks that no row of the families' table knows, and with sound."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LTX_SOUND = {
 
 FLOW = {"shift": 3.0}
 
-UNKNOWN: dict[str, Tiny] = {
+NEWEST: dict[str, Tiny] = {
     "ernie": Tiny(
         "ErnieImage", ERNIE, SIZE, supported="ErnieImage", latent="Flux2", latent_channels=16,
         settings=FLOW | {"multiplier": 1000.0},
