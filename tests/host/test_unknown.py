@@ -5,7 +5,12 @@ import torch
 from subjects import watching
 from tiny_host import Counting, load, schedule
 
-RECOGNISED = {"ernie": ["ErnieImageSharedAdaLNBlock"], "cogvideox": ["CogVideoXBlock"]}
+RECOGNISED = {
+    "ernie": ["ErnieImageSharedAdaLNBlock"],
+    "cogvideox": ["CogVideoXBlock"],
+    "kandinsky5": ["TransformerEncoderBlock", "TransformerDecoderBlock"],
+    "krea2": ["SingleStreamBlock", "TextFusionBlock"],
+}
 
 
 @pytest.fixture(scope="module", params=RECOGNISED)

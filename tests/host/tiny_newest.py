@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tiny_table import MASK, SIZE, VIDEO, Tiny
+from tiny_table import MASK, SIZE, VIDEO, Tiny, pooled
 
 ERNIE = {
     "image_model": "ernie", "hidden_size": 64, "num_attention_heads": 4, "num_layers": 4, "ffn_hidden_size": 96,
@@ -12,6 +12,14 @@ COG_VIDEO = {
     "image_model": "cogvideox", "num_attention_heads": 4, "attention_head_dim": 16, "time_embed_dim": 32,
     "text_embed_dim": 40, "num_layers": 3, "sample_width": 8, "sample_height": 8, "sample_frames": 5,
     "max_text_seq_length": 9, "use_rotary_positional_embeddings": True,
+}  # fmt: skip
+KANDINSKY = {
+    "image_model": "kandinsky5", "in_text_dim": 40, "in_text_dim2": 24, "time_dim": 32, "model_dim": 64, "ff_dim": 96,
+    "visual_embed_dim": 132, "num_text_blocks": 2, "num_visual_blocks": 3, "axes_dims": (4, 6, 6),
+}  # fmt: skip
+KREA = {
+    "image_model": "krea2", "features": 64, "tdim": 32, "txtdim": 24, "heads": 4, "kvheads": 2, "layers": 3,
+    "txtlayers": 2, "txtheads": 4, "txtkvheads": 4,
 }  # fmt: skip
 LTX_SOUND = {
     "image_model": "ltxav", "in_channels": 16, "cross_attention_dim": 64, "audio_cross_attention_dim": 32,
@@ -27,6 +35,13 @@ NEWEST: dict[str, Tiny] = {
         settings=FLOW | {"multiplier": 1000.0},
     ),
     "cogvideox": Tiny("CogVideoX", COG_VIDEO, VIDEO, supported="CogVideoX_T2V", latent="CogVideoX"),
+    "kandinsky5": Tiny(
+        "Kandinsky5", KANDINSKY, VIDEO, supported="Kandinsky5", latent="HunyuanVideo", settings=FLOW,
+        extra=pooled(24),
+    ),
+    "krea2": Tiny(
+        "Krea2", KREA, SIZE, (9, 48), supported="Krea2", latent="Wan21", settings=FLOW | {"multiplier": 1.0}
+    ),
     "ltxav": Tiny(
         "LTXAV", LTX_SOUND, (1, 16, 2, 4, 4), (9, 80), supported="LTXAV", latent="LTXAV", latent_channels=16,
         settings=FLOW, extra=MASK, sound=(1, 8, 5, 16),
