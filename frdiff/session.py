@@ -94,8 +94,7 @@ class Session:
 
         `output_bytes` are those of one evaluation's outputs, `stage_bytes` about those of all stages.
         """
-        may_keep = any(step.keeps_stages for step in self.plan)
-        self.report.bytes_reserved = self._memory.wanted(output_bytes, stage_bytes if may_keep else 0)
+        self.report.bytes_reserved = self._memory.wanted(output_bytes, stage_bytes if self._needs_stages else 0)
         return self.report.bytes_reserved
 
     def begin_evaluation(self, sigma: float, x: torch.Tensor | None = None) -> None:
@@ -197,7 +196,7 @@ class Session:
         self.report.add_reason(reason)
         self._record.kind = StepKind.FULL.value
         self._record.mix = 1.0
-        return StepPlan(StepKind.FULL, keeps_stages=any(step.keeps_stages for step in self.plan))
+        return StepPlan(StepKind.FULL, keeps_stages=self._needs_stages)
 
     def _answer(self, step: StepPlan, call: Call, stream: Stream | None, forward: Forward) -> Forward:
         """The network's `forward` for this call."""
@@ -223,8 +222,7 @@ class Session:
         stream, network = self._features.start(call.key), call.network
         stream.held = self._memory.stages_of(network) if step.keeps_stages else ()
         remembering = StageCall(stream.held, stream, self._features).remembering()
-        # A plan without partial steps needs no stages.
-        learning = self._stages.watching(network) if step.keeps_stages else nullcontext()
+        learning = self._stages.watching(network) if self._needs_stages else nullcontext()
         with learning, self._swapped(network, remembering):
             output = self._computed(compute)
         remembered = self._space.remembered(output, call.x)
@@ -243,6 +241,10 @@ class Session:
             return output
         forecast = self._space.answer(self._forecast(stream), call.x, stream.dtype)
         return combine((step.mix, 1 - step.mix), (output, forecast))
+
+    @property
+    def _needs_stages(self) -> bool:
+        return any(step.keeps_stages for step in self.plan)
 
     @property
     def _place(self) -> int:
