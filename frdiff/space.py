@@ -31,7 +31,8 @@ class Space:
         """Whether an output can be remembered so: a denoised latent is made from an output of the input's shape."""
         if not self.denoised:
             return True
-        return self.a != 0 and x is not None and _shapes(output) == _shapes(x) is not None
+        shape = _shape(x)
+        return self.a != 0 and shape is not None and _shape(output) == shape
 
     def remembered(self, output: Any, x: Any) -> Any:
         """What to remember of a raw output."""
@@ -50,9 +51,9 @@ class Space:
         return combine((1.0, 1 / self.a if self.denoised else 1.0), (output, correction))
 
 
-def _shapes(value: Any) -> Any:
+def _shape(value: Any) -> Any:
     """The shape of a tensor, or those in a list or tuple of them; None where there is something else."""
     if isinstance(value, (list, tuple)):
-        shapes = tuple(map(_shapes, value))
+        shapes = tuple(map(_shape, value))
         return None if None in shapes else shapes
     return value.shape if isinstance(value, torch.Tensor) else None

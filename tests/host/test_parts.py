@@ -101,6 +101,36 @@ def test_a_repeated_call_gives_the_same_from_memory(tiny, host, engine, finer):
         torch.testing.assert_close(second, first, rtol=1e-4, atol=1e-4 * float(first.std()))
 
 
+def test_memory_is_reserved_for_the_pixels_of_each_part(tiny, host):
+    """As one row of numbers each of these would count as a pixel."""
+    _, report = tiny.frdiff(schedule(host, interval=2), steps=4)
+    factor = tiny.model.model.memory_usage_factor
+    pixels, numbers = (2 * 4 * 4 + 5 * 16, sum(part.numel() for part in tiny.latent.unbind()))
+    assert report.bytes_reserved == 2 * 4 * numbers + int(2 * pixels * 4 * 0.01 * 1024**2 * factor)
+
+
+def test_a_mask_on_one_part(host):
+    tiny = load(host, "ltxav")
+    generator = torch.Generator().manual_seed(2)
+    given = [torch.randn(part.shape, generator=generator) for part in tiny.latent.unbind()]
+    mask = torch.ones(1, 1, 2, 4, 4)
+    mask[..., :2] = 0
+
+    def run(speedup):
+        latent = {"samples": type(tiny.latent)(given), "noise_mask": mask}
+        sampled, report = host.NODE_CLASS_MAPPINGS["FRDiffKSampler"].execute(
+            tiny.model, 1, STEPS, 3.0, "euler", "normal", tiny.positive, tiny.negative, latent, 1.0, speedup
+        ).result
+        return parts(sampled["samples"]), report
+
+    with torch.inference_mode():
+        (picture, sound), _ = run(1.0)
+        (faster, faster_sound), report = run(2.0)
+    assert report.counts["skip"] >= STEPS // 2 - 1
+    assert torch.allclose(faster[..., :2], given[0][..., :2], atol=1e-5) and not torch.equal(faster, given[0])
+    assert relative(faster, picture) < 0.5 and relative(faster_sound, sound) < 0.5
+
+
 def test_nodes_that_take_one_tensor_say_so(tiny, host):
     latent = {"samples": tiny.latent}
     sampler = ("euler", "normal")
