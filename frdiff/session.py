@@ -28,6 +28,10 @@ from .space import Space
 from .stages import StageCall
 from .swapping import Forward, swapped
 
+TAKEN_APART = (
+    "torch compiled the network as a whole, and partial steps take it apart: compile its blocks instead, or "
+    "use the dial."
+)
 SLOWER = "Reused steps took as long as full ones: nothing was gained by them."
 
 
@@ -152,6 +156,8 @@ class Session:
             self.report.add_reason(reason)
         if self.report.reuse_is_slower:
             self.report.add_reason(SLOWER)
+        if self._compiled and self._needs_stages:
+            self.report.add_reason(TAKEN_APART)
         self._forget()
         self._stages.clear()
         return self.report

@@ -54,18 +54,25 @@ def test_composition(subjects, host, composition, model):
     assert {name: set(module.__dict__) for name, module in subject.network.named_modules()} == before
 
 
-@pytest.mark.parametrize("keys", [whole, blocks])
+@pytest.mark.parametrize(("keys", "preset"), [(whole, None), (blocks, "paper M=2")])
 @pytest.mark.parametrize("model", [UNET, DIT])
-def test_compiled_before_or_after(subjects, host, model, keys):
+def test_compiled_before_or_after(subjects, host, model, keys, preset):
     subject, compile_model = subjects(model), compiled(keys)
-    # It has steps of all three kinds.
-    paper = custom_schedule(host, "paper M=2")
-    patched = subject.patched(schedule=paper)
+    schedule = preset and custom_schedule(host, preset)
+    patched = subject.patched(schedule=schedule)
     with patched.counting() as expected_calls:
         expected = patched.sample(steps=STEPS)
-    for made in (compile_model(patched), compile_model(subject).patched(schedule=paper)):
+    for made in (compile_model(patched), compile_model(subject).patched(schedule=schedule)):
         torch.compiler.reset()
         # Beyond the limit torch gives up compiling, in silence.
         with made.counting() as calls, torch._dynamo.config.patch(fail_on_recompile_limit_hit=True):
             assert relative(made.sample(steps=STEPS), expected) < 1e-3
         assert calls == expected_calls
+
+
+def test_stages_that_take_a_compiled_network_apart_are_said(subjects, host):
+    subject = subjects(DIT)
+    for keys, said in ((whole, True), (blocks, False)):
+        _, report = compiled(keys)(subject).frdiff(steps=3, schedule=custom_schedule(host, interval=2))
+        assert report.counts["partial"] == 1 and ("compile its blocks instead" in report.text()) == said
+    assert "compile its blocks instead" not in compiled(whole)(subject).frdiff(steps=6)[1].text()
