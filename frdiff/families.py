@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-# Where a block's input is found in its call: position, and name when it is passed by keyword.
-Argument = tuple[int, str]
+# Where a block's input is found in its call: position, name when it is passed by keyword, and place in a tuple.
+Argument = tuple[int, str] | tuple[int, str, int]
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class Family:
 
 X: tuple[Argument, ...] = ((0, "x"),)
 HIDDEN: tuple[Argument, ...] = ((0, "hidden_states"),)
+LTX_BRANCHES = ("attn1", "attn2", "ff", "audio_attn1", "audio_attn2", "audio_ff")
+LTX_BRANCHES += ("audio_to_video_attn", "video_to_audio_attn")
 SELF_CROSS_FFN = ("self_attn", "cross_attn", "ffn")
 
 # The convolution before the time embedding (arXiv 2312.03517, figure 4), whatever the block's variant does
@@ -88,6 +90,10 @@ FAMILIES: dict[str, Family] = {
     "comfy.ldm.audio.dit.TransformerBlock": Family(X, branches=("self_attn", "cross_attn", "ff")),
     "comfy.ldm.pixart.pixartms.PixArtMSBlock": Family(X, branches=("attn", "cross_attn", "mlp")),
     "comfy.ldm.lightricks.model.BasicTransformerBlock": Family(X, mutates=True, branches=("attn1", "attn2", "ff")),
+    # Picture and sound are one argument.
+    "comfy.ldm.lightricks.av_model.BasicAVTransformerBlock": Family(
+        ((0, "x", 0), (0, "x", 1)), mutates=True, branches=LTX_BRANCHES
+    ),
     # The batch is dimension 3.
     "comfy.ldm.cosmos.blocks.GeneralDITTransformerBlock": Family(X, branches=("blocks.*.block",)),
     "comfy.ldm.cosmos.predict2.Block": Family(((0, "x_B_T_H_W_D"),), branches=("self_attn", "cross_attn", "mlp")),

@@ -150,18 +150,18 @@ FORECASTERS = {
 }
 
 
-def combine(weights: Sequence[float], outputs: Sequence[Any]) -> Any:
+def combine(weights: Sequence[float], outputs: Sequence[Any], dtype: torch.dtype | None = None) -> Any:
     """Return `sum_k w_k h_k` as new tensors of the first one's kind; an output is a tensor, or a list or tuple of them.
 
-    Half precision is added up in single precision.
+    Half precision is added up in single precision. The result is in `dtype`, or in the first one's.
     """
     first = outputs[0]
     if isinstance(first, (list, tuple)):
-        return type(first)(combine(weights, parts) for parts in zip(*outputs, strict=True))
+        return type(first)(combine(weights, parts, dtype) for parts in zip(*outputs, strict=True))
     total = first.to(torch.promote_types(first.dtype, torch.float32)) * weights[0]
     for weight, output in zip(weights[1:], outputs[1:], strict=True):
         total = torch.add(total, output, alpha=weight)
-    return total.to(first.dtype)
+    return total.to(dtype or first.dtype)
 
 
 def relative_error(forecast: Any, truth: Any) -> float:

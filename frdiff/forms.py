@@ -142,8 +142,9 @@ def copied(value: Any) -> Any:
 
 
 def _argument(where: Argument, args: Arguments, kwargs: Keywords) -> Any:
-    position, name = where
-    return kwargs[name] if name in kwargs else (args[position] if position < len(args) else None)
+    position, name, *part = where
+    value = kwargs[name] if name in kwargs else (args[position] if position < len(args) else None)
+    return value[part[0]] if part and isinstance(value, tuple) else value
 
 
 def _difference(outputs: Any, bases: list[torch.Tensor] | None) -> Any:

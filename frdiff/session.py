@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -16,36 +15,24 @@ from .constants import Constants
 from .facts import default_flow_time, noise_prediction_scales
 from .families import Family
 from .features import Stream
+from .following import Call, Following, Moment
 from .forecast import REUSE, Forecaster, combine, relative_error
-from .memory import FREED, Memory, is_out_of_memory
-from .planner import SIGMA_TOLERANCE, Planner
+from .memory import Memory, is_out_of_memory
+from .planner import Planner
 from .probing import Stages
 from .rehearsal import Rehearsal
 from .repair import Repair, repair_of
 from .report import RunReport, StepRecord
 from .schedule import Plan, Schedule, StepKind, StepPlan
 from .space import Space
-from .stages import Stage, StageCall
+from .stages import StageCall
 from .swapping import Forward, swapped
 
-NO_STAGES = "Partial steps were computed in full: no stages are known in a network of class {}."
-STALE = "Some steps were computed in full: the sampler went back in sigma, or what was remembered was too old."
-UNSEEN = "Some calls were computed in full: nothing was remembered yet for their condition."
-NO_LATENT = (
-    "Skipped steps were computed in full: the sampler adds noise, and the network's output is no latent like its input."
+TAKEN_APART = (
+    "torch compiled the network as a whole, and partial steps take it apart: compile its blocks instead, or "
+    "use the dial."
 )
-NO_FEATURES = "Some partial steps were computed in full: no stage had been remembered before them."
 SLOWER = "Reused steps took as long as full ones: nothing was gained by them."
-
-
-@dataclass(frozen=True)
-class _Call:
-    """A network call: the stream that it belongs to, and the module whose `forward` is answered for."""
-
-    key: Hashable
-    network: torch.nn.Module
-    entry: torch.nn.Module
-    x: torch.Tensor | None
 
 
 class Session:
@@ -79,6 +66,7 @@ class Session:
         self._memory = Memory(schedule, self._stages, free_memory, is_out_of_memory)
         self._features = self._memory.features
         self._constants = Constants(self._features)
+        self._following = Following(self._stages, self._memory)
         self._planner = Planner(schedule, sigmas, flow_time, region, rehearsal)
         self._space = Space(bool(self._planner.stochastic))
         # A masked run changes the latent between its steps.
@@ -115,8 +103,7 @@ class Session:
 
         `output_bytes` are those of one evaluation's outputs, `stage_bytes` about those of all stages.
         """
-        may_keep = any(step.keeps_stages for step in self.plan)
-        self.report.bytes_reserved = self._memory.wanted(output_bytes, stage_bytes if may_keep else 0)
+        self.report.bytes_reserved = self._memory.wanted(output_bytes, stage_bytes if self._needs_stages else 0)
         return self.report.bytes_reserved
 
     def begin_evaluation(self, sigma: float, x: torch.Tensor | None = None) -> None:
@@ -130,6 +117,9 @@ class Session:
         self._time = self._flow_time(sigma)
         self._ordinals.clear()
         self.report.records.append(self._record)
+        self._following.begin(
+            Moment(self._step.kind, self._time, len(self.report.records), self._planner.max_age, self._space)
+        )
         self._observe(self)
 
     def end_evaluation(self, denoised: torch.Tensor) -> None:
@@ -138,14 +128,14 @@ class Session:
 
     def call(
         self, key: Hashable, network: torch.nn.Module, run: Callable[[], Any],
-        compiled: torch.nn.Module | None = None, x: torch.Tensor | None = None,
+        compiled: torch.nn.Module | None = None, x: Any = None,
     ) -> Any:  # fmt: skip
         """Answer one network call of the evaluation that was begun.
 
         `key` identifies the condition; `run()` calls `network` once, through whatever the host puts around
         it. The network is answered for in full, in part or not at all; the result is what `run()` returns.
         `compiled` is the module that stands for the network where torch compiled it as a whole; `x` is the latent
-        that the call is about, as the sampler has it.
+        that the call is about, as the sampler has it: a tensor, or a list of them where several are sampled as one.
         """
         if self._record is None:
             raise RuntimeError("begin_evaluation comes before the first call.")
@@ -154,7 +144,7 @@ class Session:
             self._ordinals[key, id(network)] = ordinal + 1
         if compiled is not None:
             self._compiled.add(id(network))
-        call = _Call((key, id(network), ordinal), network, network if compiled is None else compiled, x)
+        call = Call((key, id(network), ordinal), network, network if compiled is None else compiled, x)
         result = self._memory.attempt(lambda: self._attempt(call, run), self._forget)
         with self._lock:
             self._planner.noted_call(result)
@@ -171,6 +161,8 @@ class Session:
             self.report.add_reason(reason)
         if self.report.reuse_is_slower:
             self.report.add_reason(SLOWER)
+        if self._compiled and self._needs_stages:
+            self.report.add_reason(TAKEN_APART)
         self._forget()
         self._stages.clear()
         return self.report
@@ -197,44 +189,27 @@ class Session:
             self._repair = None
         self._space = space
 
-    def _attempt(self, call: _Call, run: Callable[[], Any]) -> Any:
+    def _attempt(self, call: Call, run: Callable[[], Any]) -> Any:
         assert self._record is not None
         with self._lock:
             stream = self._features.get(call.key)
-            step = self._decide(call, stream)
+            step = self._decide(call)
         answer = self._answer(step, call, stream, call.entry.forward)
-        with self._clock.measure(self._record), swapped({call.entry: answer}):
+        with self._clock.measure(self._record, call.device), swapped({call.entry: answer}):
             return run()
 
-    def _decide(self, call: _Call, stream: Stream | None) -> StepPlan:
+    def _decide(self, call: Call) -> StepPlan:
         """The step's plan, or a full step where the plan cannot be followed, with the reason noted."""
         assert self._record is not None
-        stages = self._stages.of(call.network)
-        if self._step.kind is StepKind.FULL:
-            return self._step
-        reason = self._reason_to_compute(call, stream, stages)
+        reason = self._following.obstacle(call)
         if reason is None:
             return self._step
         self.report.add_reason(reason)
         self._record.kind = StepKind.FULL.value
         self._record.mix = 1.0
-        return StepPlan(StepKind.FULL, keeps_stages=any(step.keeps_stages for step in self.plan))
+        return StepPlan(StepKind.FULL, keeps_stages=self._needs_stages)
 
-    def _reason_to_compute(self, call: _Call, stream: Stream | None, stages: tuple[Stage, ...]) -> str | None:
-        if stream is None or not stream.outputs:
-            return UNSEEN
-        age = len(self.report.records) - stream.evaluation
-        if self._time > stream.times[-1] * (1 + SIGMA_TOLERANCE) or age > self._planner.max_age:
-            return STALE
-        if self._step.kind is StepKind.SKIP:
-            return None if self._space.fits(stream.outputs[-1], call.x) else NO_LATENT
-        if self._memory.gave_up:
-            return FREED
-        if not stages:
-            return NO_STAGES.format(type(call.network).__name__)
-        return None if stream.stages else self._memory.shortage or NO_FEATURES
-
-    def _answer(self, step: StepPlan, call: _Call, stream: Stream | None, forward: Forward) -> Forward:
+    def _answer(self, step: StepPlan, call: Call, stream: Stream | None, forward: Forward) -> Forward:
         """The network's `forward` for this call."""
 
         def answered(*args: Any, **kwargs: Any) -> Any:
@@ -247,35 +222,40 @@ class Session:
 
         return answered
 
-    def _skipped(self, call: _Call, stream: Stream) -> Any:
+    def _skipped(self, call: Call, stream: Stream) -> Any:
         forecast, repair = self._forecast(stream), self._repairing
         addition = repair.forecast(call.key, self._place, self._time, forecast) if repair else None
         if addition is not None:
             forecast = combine((1.0, 1.0), (forecast, addition))
         return self._space.answer(forecast, call.x, stream.dtype)
 
-    def _full(self, step: StepPlan, call: _Call, compute: Callable[[], Any]) -> Any:
+    def _full(self, step: StepPlan, call: Call, compute: Callable[[], Any]) -> Any:
         stream, network = self._features.start(call.key), call.network
         stream.held = self._memory.stages_of(network) if step.keeps_stages else ()
         remembering = StageCall(stream.held, stream, self._features).remembering()
-        with self._stages.watching(network), self._swapped(network, remembering):
+        learning = self._stages.watching(network) if self._needs_stages else nullcontext()
+        with learning, self._swapped(network, remembering):
             output = self._computed(compute)
         remembered = self._space.remembered(output, call.x)
         if self._planner.guard and stream.outputs:
             self._test_forecast(stream, remembered)
-        stream.dtype = getattr(output, "dtype", None)
+        stream.dtype = getattr(output[0] if isinstance(output, (list, tuple)) else output, "dtype", None)
         self._features.keep_output(stream, self._time, len(self.report.records), remembered)
         repair = self._repairing
         correction = repair.computed(call.key, self._place, stream, self._forecaster) if repair else None
         return output if correction is None else self._space.corrected(output, correction)
 
-    def _partial(self, step: StepPlan, call: _Call, stream: Stream, compute: Callable[[], Any]) -> Any:
+    def _partial(self, step: StepPlan, call: Call, stream: Stream, compute: Callable[[], Any]) -> Any:
         with self._swapped(call.network, StageCall(stream.held, stream, self._features).reusing()):
             output = self._computed(compute)
         if step.mix == 1:
             return output
         forecast = self._space.answer(self._forecast(stream), call.x, stream.dtype)
         return combine((step.mix, 1 - step.mix), (output, forecast))
+
+    @property
+    def _needs_stages(self) -> bool:
+        return any(step.keeps_stages for step in self.plan)
 
     @property
     def _place(self) -> int:

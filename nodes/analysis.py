@@ -12,7 +12,7 @@ from ..frdiff.errors import FRDiffError
 from ..frdiff.likeness import difference, latent_error, psnr, ssim
 from ..frdiff.report import RunReport
 from .drawing import step_plot, to_image
-from .inputs import CATEGORY, ReportType
+from .inputs import CATEGORY, ReportType, one_latent
 
 UNKNOWN = float("nan")
 
@@ -80,7 +80,7 @@ class FRDiffCompare(io.ComfyNode):
         cls, amplify: float = 4.0, image_a: Any = None, image_b: Any = None, latent_a: Any = None, latent_b: Any = None
     ) -> io.NodeOutput:
         images = _pair("image", image_a, image_b)
-        latents = _pair("latent", *(latent and latent["samples"] for latent in (latent_a, latent_b)))
+        latents = _pair("latent", *(latent and _samples(latent) for latent in (latent_a, latent_b)))
         if images is None and latents is None:
             raise FRDiffError("There is nothing to compare: connect two images or two latents.")
         figures = (psnr(*images), ssim(*images)) if images else (UNKNOWN, UNKNOWN)
@@ -89,6 +89,10 @@ class FRDiffCompare(io.ComfyNode):
         shown = difference(a, b, amplify)
         text = _in_words(*figures, error)
         return io.NodeOutput(*figures, error, shown, text, ui={"text": [text]})
+
+
+def _samples(latent: dict[str, Any]) -> torch.Tensor:
+    return one_latent(latent, "FRDiff Compare", "Separate the parts, and compare one of them.")
 
 
 def _pair(name: str, a: Any, b: Any) -> tuple[torch.Tensor, torch.Tensor] | None:

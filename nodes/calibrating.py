@@ -15,8 +15,10 @@ from ..frdiff.auto_fr.engine import MakeEngine
 from ..frdiff.provenance import VERSION, Network, Provenance
 from ..frdiff.schedule_file import CALIBRATED, ScheduleFile
 from .host import attach_engine
+from .inputs import one_latent
 
 SEED_MAX = 0xFFFFFFFFFFFFFFFF
+UNCALIBRATED = "Use the dial of FRDiff KSampler, which needs no calibration."
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,8 @@ class Request:
 
     def _latent(self) -> torch.Tensor:
         """An empty latent gets the channels of the model."""
-        return comfy.sample.fix_empty_latent_channels(self.model, self.latent_image["samples"])
+        samples = one_latent(self.latent_image, "FRDiff Auto-FR", UNCALIBRATED)
+        return comfy.sample.fix_empty_latent_channels(self.model, samples)
 
 
 def describe(file: ScheduleFile) -> str:

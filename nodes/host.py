@@ -10,6 +10,7 @@ from comfy import model_management
 from comfy.model_sampling import CONST
 from comfy.patcher_extension import WrappersMP
 from comfy.sampler_helpers import prepare_mask
+from comfy.utils import unpack_latents
 
 from ..frdiff.errors import FRDiffError
 from ..frdiff.facts import RunFacts, default_flow_time
@@ -100,7 +101,9 @@ def _outer_sample(make: MakeEngine, tell: Callable[[Any], None]) -> Callable[...
             OTHER_CACHES in options,
         )
         session = make(facts)
-        _add_run_wrappers(options.setdefault("wrappers", {}), session)
+        # Those of picture and sound, which come as one row of numbers.
+        shapes = kwargs.get("latent_shapes") or [noise.shape]
+        _add_run_wrappers(options.setdefault("wrappers", {}), session, shapes)
         try:
             result = executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kwargs)
             session.report.finished = True
@@ -146,7 +149,7 @@ _ONE, _NONE = torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.flo
 _NOISE_ALONE, _DATA_ALONE = (_ONE, _NONE), (_NONE, _ONE)
 
 
-def _add_run_wrappers(wrappers: dict[str, dict[str, list[Any]]], session: Any) -> None:
+def _add_run_wrappers(wrappers: dict[str, dict[str, list[Any]]], session: Any, shapes: Any) -> None:
     evaluations_seen, called_at = False, None
 
     def predict_noise(executor: Any, x: torch.Tensor, timestep: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -177,12 +180,14 @@ def _add_run_wrappers(wrappers: dict[str, dict[str, list[Any]]], session: Any) -
             return executor(x, t, c_concat, c_crossattn, lists, options, **kwargs)
 
         compiled = None if entered is network else entered
-        return session.call(stream_key(x, options, control, model), network, run, compiled, x)
+        # The network is given each part of the latent by itself.
+        latent = unpack_latents(x, kwargs["latent_shapes"]) if "latent_shapes" in kwargs else x
+        return session.call(stream_key(x, options, control, model), network, run, compiled, latent)
 
     wrappers.setdefault(WrappersMP.PREDICT_NOISE, {})[KEY] = [predict_noise]
     # An engine that only records has no budget.
     if hasattr(session, "reserve"):
-        wrappers.setdefault(WrappersMP.PREPARE_SAMPLING, {})[KEY] = [reserving(session)]
+        wrappers.setdefault(WrappersMP.PREPARE_SAMPLING, {})[KEY] = [reserving(session, shapes)]
     innermost = wrappers.setdefault(WrappersMP.APPLY_MODEL, {})
     # The last key is the innermost wrapper.
     innermost.pop(KEY, None)

@@ -1,7 +1,11 @@
 """Types and inputs that several nodes share."""
 
+from typing import Any
+
 import comfy.samplers
 from comfy_api.latest import io
+
+from ..frdiff.errors import FRDiffError
 
 CATEGORY = "FRDiff"
 SEED_MAX = 0xFFFFFFFFFFFFFFFF
@@ -45,3 +49,11 @@ def sampler_inputs(seed: str, *before_seed: io.Input) -> list[io.Input]:
         io.Conditioning.Input("negative", tooltip="What the picture should not show."),
         io.Latent.Input("latent_image", tooltip="The latent to denoise."),
     ]
+
+
+def one_latent(latent: dict[str, Any], node: str, advice: str) -> Any:
+    """The samples of a LATENT for a node that takes one tensor; raises FRDiffError where there are several in it."""
+    samples = latent["samples"]
+    if samples.is_nested:
+        raise FRDiffError(f"{node} takes no latent of several parts, such as picture and sound together. {advice}")
+    return samples

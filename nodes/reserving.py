@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,21 +17,24 @@ BYTES_PER_PIXEL = 0.01 * 1024**2
 CONDITIONS = 2
 
 
-def reserving(session: Session) -> Callable[..., Any]:
-    """The host's wrapper around the loading of models, which asks for what `session` expects to remember."""
+def reserving(session: Session, shapes: Sequence[Sequence[int]]) -> Callable[..., Any]:
+    """The host's wrapper around the loading of models, which asks for what `session` expects to remember.
 
-    def prepare_sampling(executor: Any, model: Any, noise_shape: Any, *args: Any, **kwargs: Any) -> Any:
-        with more_memory(model.model, session.reserve(*expected_bytes(model.model, noise_shape))):
-            return executor(model, noise_shape, *args, **kwargs)
+    `shapes` are those of the latent's parts.
+    """
+
+    def prepare_sampling(executor: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
+        with more_memory(model.model, session.reserve(*expected_bytes(model.model, shapes))):
+            return executor(model, *args, **kwargs)
 
     return prepare_sampling
 
 
-def expected_bytes(model: Any, noise_shape: Any) -> tuple[int, int]:
+def expected_bytes(model: Any, shapes: Sequence[Sequence[int]]) -> tuple[int, int]:
     """About what the outputs of one evaluation and what all stages of a network take, in bytes."""
     size = max((model.manual_cast_dtype or model.get_dtype()).itemsize, 2)
-    outputs = CONDITIONS * math.prod(noise_shape) * size
-    pixels = CONDITIONS * noise_shape[0] * math.prod(noise_shape[2:])
+    outputs = CONDITIONS * sum(map(math.prod, shapes)) * size
+    pixels = CONDITIONS * sum(shape[0] * math.prod(shape[2:]) for shape in shapes)
     return outputs, int(pixels * size * BYTES_PER_PIXEL * model.memory_usage_factor)
 
 

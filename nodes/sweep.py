@@ -16,6 +16,7 @@ from PIL import Image
 
 from nodes import VAEDecode, common_ksampler  # pyright: ignore[reportAttributeAccessIssue]  (ComfyUI's nodes.py)
 
+from ..frdiff.clock import wait_for
 from ..frdiff.errors import FRDiffError
 from ..frdiff.likeness import latent_error, psnr, ssim
 from ..frdiff.presets import PRESETS
@@ -23,7 +24,7 @@ from ..frdiff.report import RunReport
 from ..frdiff.schedule import Schedule
 from .drawing import Point, grid, speed_error_plot, to_image, to_picture
 from .host import attach, chosen
-from .inputs import CATEGORY, sampler_inputs, schedule_input
+from .inputs import CATEGORY, one_latent, sampler_inputs, schedule_input
 from .live import node_id, show_outputs
 
 WARM_UP_STEPS = 2
@@ -89,6 +90,7 @@ class FRDiffSweep(io.ComfyNode):
         dials, presets, repeats, schedule=None,
     ) -> io.NodeOutput:  # fmt: skip
         variants = variants_of(dials, presets, schedule, steps)
+        one_latent(latent_image, "FRDiff Sweep", "Use FRDiff KSampler, and compare the results by eye and ear.")
 
         def sample(attached: Any, of_steps: int) -> dict[str, Any]:
             arguments = (seed, of_steps, cfg, sampler_name, scheduler, positive, negative, latent_image)
@@ -130,10 +132,10 @@ class Sweep:
         latent: dict[str, Any] = {}
         for _ in range(self._repeats):
             attached = attach(self._model, variant.schedule, reports.append)
-            _synchronize()
+            wait_for(self._model.load_device)
             started = time.perf_counter()
             latent = self._sample(attached, variant.steps)
-            _synchronize()
+            wait_for(self._model.load_device)
             times.append(time.perf_counter() - started)
         images = VAEDecode().decode(self._vae, latent)[0]
         if self._reference is None:
@@ -234,8 +236,3 @@ def _dial(text: str) -> float:
 
 def _cell(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _synchronize() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()

@@ -3,7 +3,8 @@
 import inspect
 
 import torch
-from subjects import demo_subject, extra_node, fill, node_class
+from subjects import extra_node, fill, node_class
+from weights import again, blocks, compiled, in_type, low_memory, partly_loaded, stored_in, whole
 
 UNET, DIT, VIDEO = "unet", "dit", "video"
 
@@ -27,6 +28,10 @@ def lora(subject, strength=1.0):
     return subject.having(model=comfy.sd.load_lora_for_models(subject.model, None, tensors, strength, strength)[0])
 
 
+def partly_loaded_with_lora(subject):
+    return partly_loaded(lora(again(subject)))
+
+
 def attention_patch(subject):
     """What IPAdapter does: an addition to the output of each cross-attention."""
     model = subject.model.clone()
@@ -40,6 +45,40 @@ def block_patch(subject):
     model.set_model_patch_replace(
         lambda args, extra: {"img": extra["original_block"](args)["img"] * 1.01}, "dit", "single_block", 1
     )
+    return subject.having(model=model)
+
+
+def image_prompt(subject):
+    """What the later IPAdapters do: one cross-attention is replaced, and a second one added to it."""
+    from comfy.ldm.modules.attention import optimized_attention
+
+    tokens = torch.randn(1, 5, 1, generator=torch.Generator().manual_seed(7))
+
+    def attend(q, k, v, options):
+        seen = (tokens * k.mean(dim=1, keepdim=True)).expand(len(q), -1, -1)
+        heads = options["n_heads"]
+        return optimized_attention(q, k, v, heads) + 0.5 * optimized_attention(q, seen, seen, heads)
+
+    model = subject.model.clone()
+    model.set_model_attn2_replace(attend, "middle", 0)
+    return subject.having(model=model)
+
+
+def image_prompt_of_a_dit(subject):
+    """What the IPAdapters for Flux do: each double block's picture attends to the image's tokens as well."""
+    from comfy.ldm.modules.attention import optimized_attention
+
+    width = subject.network.hidden_size
+    tokens = torch.randn(1, 5, width, generator=torch.Generator().manual_seed(7))
+
+    def attending(args, extra):
+        out = extra["original_block"](args)
+        seen = tokens.to(args["img"]).expand(len(args["img"]), -1, -1)
+        return {**out, "img": out["img"] + 0.1 * optimized_attention(args["img"], seen, seen, 4)}
+
+    model = subject.model.clone()
+    for block in range(len(subject.network.double_blocks)):
+        model.set_model_patch_replace(attending, "dit", "double_block", block)
     return subject.having(model=model)
 
 
@@ -159,25 +198,6 @@ def control_net_for_a_part(subject):
     return control_net(subject, end=0.5)
 
 
-def in_type(dtype):
-    def cast(subject):
-        """The weights in another type, as half-precision files are loaded."""
-        made = demo_subject(subject.host, UNET if hasattr(subject.network, "out") else DIT)
-        made.network.to(dtype)
-        made.network.dtype = dtype
-        made.model.model.model_config.unet_config["dtype"] = dtype
-        return made
-
-    return cast
-
-
-def cast_weights(subject):
-    """Weights in half precision that are cast up for each layer, as on cards that compute in another type."""
-    made = cast_for_each_layer(in_type(torch.float16)(subject))
-    made.model.model.manual_cast_dtype = torch.float32
-    return made
-
-
 def merged(subject):
     """Half of the model, half of one with a LoRA."""
     return subject.having(
@@ -185,45 +205,13 @@ def merged(subject):
     )
 
 
-def low_memory(subject):
-    """Weights stay on the processor and are brought in for each layer."""
-    return cast_for_each_layer(demo_subject(subject.host, UNET if hasattr(subject.network, "out") else DIT))
-
-
-def cast_for_each_layer(subject):
-    for module in subject.network.modules():
-        if hasattr(module, "comfy_cast_weights"):
-            module.comfy_cast_weights = True
-    return subject
-
-
-def compiled(keys):
-    def compile_model(subject):
-        """The host's own compilation, at sampling time."""
-        from comfy_api.torch_helpers.torch_compile import set_torch_compile_wrapper
-
-        model = subject.model.clone()
-        set_torch_compile_wrapper(model, backend="eager", keys=keys(subject))
-        return subject.having(model=model)
-
-    return compile_model
-
-
-def whole(subject):
-    return ["diffusion_model"]
-
-
-def blocks(subject):
-    unet = hasattr(subject.network, "out")
-    lists = ["middle_block.1.transformer_blocks"] if unet else ["double_blocks", "single_blocks"]
-    return [f"diffusion_model.{name}.{i}" for name in lists for i in range(len(subject.network.get_submodule(name)))]
-
-
 # Name: the models it is for, and how it is put behind a model.
 COMPOSITIONS = {
     "LoRA": ((UNET, DIT), lora),
     "attention patch": ((UNET,), attention_patch),
     "block patch": ((DIT,), block_patch),
+    "image prompt": ((UNET,), image_prompt),
+    "image prompt of a DiT": ((DIT,), image_prompt_of_a_dit),
     "FreeU": ((UNET,), model_node("freelunch", "FreeU_V2", 1.3, 1.4, 0.9, 0.2)),
     "HyperTile": ((UNET,), model_node("hypertile", "HyperTile", 256, 2, 0, False)),
     "ToMe": ((UNET,), model_node("tomesd", "TomePatchModel", 0.3)),
@@ -236,6 +224,12 @@ COMPOSITIONS = {
     "SLG": ((DIT,), model_node("slg", "SkipLayerGuidanceDiT", 3.0, 0.1, 0.8, "0", "1", 0.0)),
     "SLG simple": ((DIT,), model_node("slg", "SkipLayerGuidanceDiTSimple", 0.1, 0.8, "0", "1")),
     "RescaleCFG": ((UNET,), model_node("model_advanced", "RescaleCFG", 0.7)),
+    "APG": ((UNET, DIT), model_node("apg", "APG", 1.0, 5.0, -0.5)),
+    "TCFG": ((UNET,), model_node("tcfg", "TCFG")),
+    "CFG-Zero*": ((UNET, DIT), model_node("cfg", "CFGZeroStar")),
+    "FreSca": ((UNET,), model_node("fresca", "FreSca", 1.0, 1.25, 4)),
+    "NAG": ((UNET, DIT), model_node("nag", "NAGuidance", 5.0, 0.5, 1.5)),
+    "RoPE scaled": ((DIT,), model_node("rope", "ScaleROPE", 1.2, 0.0, 1.2, 0.0, 1.0, 0.0)),
     "several positives": ((UNET, DIT), several_positives),
     "area": ((UNET, DIT), area),
     "mask": ((UNET, DIT), mask),
@@ -249,9 +243,11 @@ COMPOSITIONS = {
     "tiled wrapper": ((UNET, DIT), tiled),
     "inpainting": ((UNET, DIT), inpainting),
     "bf16": ((UNET, DIT), in_type(torch.bfloat16)),
-    "fp16": ((UNET,), in_type(torch.float16)),
-    "cast weights": ((UNET, DIT), cast_weights),
+    "fp16": ((UNET, DIT), in_type(torch.float16)),
+    "cast weights": ((UNET, DIT), stored_in(torch.float16)),
+    "fp8 weights": ((UNET, DIT), stored_in(torch.float8_e4m3fn)),
     "low memory": ((UNET, DIT), low_memory),
+    "partly loaded": ((UNET, DIT), partly_loaded_with_lora),
     "model merging": ((UNET, DIT), merged),
     "compiled whole": ((UNET, DIT), compiled(whole)),
     "compiled blocks": ((UNET, DIT), compiled(blocks)),

@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pytest
 import torch
 
+NEWER_NODES = {"DualModelGuider", "LTXVDualCFGGuider", "NAGuidance"}
 # The last layer of each network here: it is entered exactly when the network really computes.
 LAST_LAYERS = ("out.2", "final_layer.linear", "head.head")
 
@@ -90,8 +92,13 @@ def extra_node(module, name, *inputs, **named):
 
 
 def node_class(module, name):
-    """A node class of the host's that is in a file of its own."""
-    return getattr(importlib.import_module(f"comfy_extras.nodes_{module}"), name)
+    """A node class of the host's that is in a file of its own; an older host skips the test by name."""
+    try:
+        return getattr(importlib.import_module(f"comfy_extras.nodes_{module}"), name)
+    except (ImportError, AttributeError):
+        if name in NEWER_NODES:
+            pytest.skip(f"This ComfyUI has no {name}.")
+        raise
 
 
 def _executed(cls, inputs, named):
@@ -100,6 +107,20 @@ def _executed(cls, inputs, named):
     else:
         outputs = getattr(cls(), cls.FUNCTION)(*inputs, **named)
     return getattr(outputs, "result", outputs)[0]
+
+
+def euler_resizing(cut_at):
+    """Euler's method on a latent that is cut to half its width before the step `cut_at`, or never with None."""
+
+    def sample(model, x, sigmas, extra_args=None, callback=None, disable=None):
+        for i in range(len(sigmas) - 1):
+            if i == cut_at:
+                x = x[..., : x.shape[-1] // 2].contiguous()
+            denoised = model(x, sigmas[i] * x.new_ones([len(x)]), **extra_args)
+            x = denoised + (x - denoised) * sigmas[i + 1] / sigmas[i]
+        return x
+
+    return sample
 
 
 def custom_schedule(host, preset="custom", interval=1, mixing=False, budget=4096.0):

@@ -3,7 +3,8 @@
 import pytest
 import torch
 from compositions import COMPOSITIONS, DIT, UNET, VIDEO
-from subjects import custom_schedule, demo_subject, extra_node, relative, video_subject, watching
+from subjects import custom_schedule, demo_subject, relative, video_subject, watching
+from weights import blocks, compiled, whole
 
 STEPS = 8
 # They skip by themselves, and are left to it.
@@ -53,41 +54,25 @@ def test_composition(subjects, host, composition, model):
     assert {name: set(module.__dict__) for name, module in subject.network.named_modules()} == before
 
 
-def guiders(subject):
-    """Each guider of the host, with the model that it is given."""
-    middle = [[tensor * 0.8, options] for tensor, options in subject.positive]
-    return {
-        "basic": lambda model: extra_node("custom_sampler", "BasicGuider", model, subject.positive),
-        "cfg": lambda model: extra_node("custom_sampler", "CFGGuider", model, subject.positive, subject.negative, 3.0),
-        "dual cfg": lambda model: extra_node(
-            "custom_sampler", "DualCFGGuider", model, subject.positive, middle, subject.negative, 3.0, 2.0, "regular"
-        ),
-        "perp-neg": lambda model: extra_node(
-            "perpneg", "PerpNegGuider", model, subject.positive, middle, subject.negative, 3.0, 1.0
-        ),
-    }
-
-
-@pytest.mark.parametrize("guider", ["basic", "cfg", "dual cfg", "perp-neg"])
+@pytest.mark.parametrize(("keys", "preset"), [(whole, None), (blocks, "paper M=2")])
 @pytest.mark.parametrize("model", [UNET, DIT])
-def test_guider(subjects, host, model, guider):
-    subject = subjects(model)
-    make = guiders(subject)[guider]
-    sigmas = extra_node("custom_sampler", "BasicScheduler", subject.model, "karras", 16, 1.0)
+def test_compiled_before_or_after(subjects, host, model, keys, preset):
+    subject, compile_model = subjects(model), compiled(keys)
+    schedule = preset and custom_schedule(host, preset)
+    patched = subject.patched(schedule=schedule)
+    with patched.counting() as expected_calls:
+        expected = patched.sample(steps=STEPS)
+    for made in (compile_model(patched), compile_model(subject).patched(schedule=schedule)):
+        torch.compiler.reset()
+        # Beyond the limit torch gives up compiling, in silence.
+        with made.counting() as calls, torch._dynamo.config.patch(fail_on_recompile_limit_hit=True):
+            assert relative(made.sample(steps=STEPS), expected) < 1e-3
+        assert calls == expected_calls
 
-    def run(made):
-        noise = extra_node("custom_sampler", "RandomNoise", 1)
-        sampler = extra_node("custom_sampler", "KSamplerSelect", "dpmpp_2m")
-        with torch.inference_mode():
-            return extra_node("custom_sampler", "SamplerCustomAdvanced", noise, made, sampler, sigmas, subject.latent)[
-                "samples"
-            ]
 
-    with subject.counting() as every:
-        plain = run(make(subject.model))
-    assert torch.equal(run(make(subject.patched(schedule=custom_schedule(host)).model)), plain)
-    patched = make(subject.patched().model)
-    with subject.counting() as computed:
-        latent = run(patched)
-    assert torch.equal(run(patched), latent)
-    assert len(computed) < len(every) and relative(latent, plain) < 0.2
+def test_stages_that_take_a_compiled_network_apart_are_said(subjects, host):
+    subject = subjects(DIT)
+    for keys, said in ((whole, True), (blocks, False)):
+        _, report = compiled(keys)(subject).frdiff(steps=3, schedule=custom_schedule(host, interval=2))
+        assert report.counts["partial"] == 1 and ("compile its blocks instead" in report.text()) == said
+    assert "compile its blocks instead" not in compiled(whole)(subject).frdiff(steps=6)[1].text()

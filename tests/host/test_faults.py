@@ -6,7 +6,7 @@ import weakref
 
 import pytest
 import torch
-from subjects import custom_schedule, demo_subject, extra_node
+from subjects import custom_schedule, demo_subject, euler_resizing, extra_node
 
 STEPS = 8
 
@@ -133,15 +133,6 @@ def test_what_is_remembered_is_freed(subject, host):
 def test_the_latent_may_change_its_size_in_mid_run(subject, host):
     from comfy.samplers import KSAMPLER
 
-    def resizing(model, x, sigmas, extra_args=None, callback=None, disable=None):
-        """Euler, on a latent that is cut to half its width halfway."""
-        for i in range(len(sigmas) - 1):
-            if i == 4:
-                x = x[..., : x.shape[-1] // 2].contiguous()
-            denoised = model(x, sigmas[i] * x.new_ones([len(x)]), **extra_args)
-            x = denoised + (x - denoised) * sigmas[i + 1] / sigmas[i]
-        return x
-
     def run(model, schedule=None):
         import comfy.sample
 
@@ -149,7 +140,7 @@ def test_the_latent_may_change_its_size_in_mid_run(subject, host):
         sigmas = extra_node("custom_sampler", "BasicScheduler", subject.model, "normal", STEPS, 1.0)
         with torch.inference_mode():
             return comfy.sample.sample_custom(
-                model, noise, 3.0, KSAMPLER(resizing), sigmas, subject.positive, subject.negative,
+                model, noise, 3.0, KSAMPLER(euler_resizing(4)), sigmas, subject.positive, subject.negative,
                 torch.zeros_like(noise), disable_pbar=True,
             )  # fmt: skip
 

@@ -73,7 +73,9 @@ def test_two_threads_share_a_budget_that_is_too_small(subject, host, pack):
         for _ in range(REPETITIONS // 4):
             outputs, report = clones.run(lambda answer, numbers: list(pool.map(answer, numbers)))
             assert all(torch.equal(a, b) for a, b in zip(outputs, expected, strict=True))
-            assert report.counts == serial.counts and report.reasons == serial.reasons
+            assert report.counts == serial.counts
+            # What is slower is chance here.
+            assert {*report.reasons} - {session.SLOWER} == {*serial.reasons} - {session.SLOWER}
 
 
 def on_two_devices(subject):

@@ -25,21 +25,21 @@ class Model:
         self.model, self.latent, self.positive, self.negative = tiny_models.build(name)
         self.network = self.model.model.diffusion_model
 
-    def sample(self, schedule=None, steps=STEPS):
+    def sample(self, schedule=None, steps=STEPS, sampler="euler"):
         """The latent, with the patcher node between model and sampler when there is a schedule."""
         model = self.model
         if schedule is not None:
             model = self.host.NODE_CLASS_MAPPINGS["FRDiffModelPatcher"].execute(model, 2.0, schedule).result[0]
         with torch.inference_mode():
             return self.host.common_ksampler(
-                model, 1, steps, 3.0, "euler", "normal", self.positive, self.negative, {"samples": self.latent}
+                model, 1, steps, 3.0, sampler, "normal", self.positive, self.negative, {"samples": self.latent}
             )[0]["samples"]
 
-    def frdiff(self, schedule, steps=STEPS):
+    def frdiff(self, schedule=None, steps=STEPS, sampler="euler"):
         """The latent and the report of the sampler node."""
         with torch.inference_mode():
             latent, report = self.host.NODE_CLASS_MAPPINGS["FRDiffKSampler"].execute(
-                self.model, 1, steps, 3.0, "euler", "normal", self.positive, self.negative,
+                self.model, 1, steps, 3.0, sampler, "normal", self.positive, self.negative,
                 {"samples": self.latent}, 1.0, 2.0, schedule,
             ).result  # fmt: skip
         return latent["samples"], report

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from tiny_newest import NEWEST
 from tiny_table import NEWER, PARAMETERS, TINY, Noise, Tiny
 
 # Buffers that take the place of trained weights.
@@ -19,11 +20,11 @@ class Absent(LookupError):
     """The host has no such model class."""
 
 
-def build(name: str) -> tuple[Any, torch.Tensor, Any, Any]:
+def build(name: str) -> tuple[Any, Any, Any, Any]:
     """A ModelPatcher, an empty latent, and a positive and a negative conditioning; raises Absent."""
     from comfy.model_patcher import ModelPatcher
 
-    tiny = TINY[name]
+    tiny = (TINY | NEWEST)[name]
     torch.manual_seed(0)
     model = _model(tiny)
     for module in (model.diffusion_model, *(getattr(model, extra) for extra in tiny.embedders)):
@@ -31,7 +32,15 @@ def build(name: str) -> tuple[Any, torch.Tensor, Any, Any]:
     model.diffusion_model.eval().requires_grad_(False)
     device = torch.device("cpu")
     patcher = ModelPatcher(model, load_device=device, offload_device=device)
-    return patcher, torch.zeros(tiny.shape), conditioning(tiny, 1), conditioning(tiny, 2)
+    return patcher, empty_latent(tiny), conditioning(tiny, 1), conditioning(tiny, 2)
+
+
+def empty_latent(tiny: Tiny) -> Any:
+    """Zeros, in two parts where there is sound."""
+    from comfy.nested_tensor import NestedTensor
+
+    picture = torch.zeros(tiny.shape)
+    return NestedTensor([picture, torch.zeros(tiny.sound)]) if tiny.sound else picture
 
 
 def conditioning(tiny: Tiny, seed: int) -> list[Any]:

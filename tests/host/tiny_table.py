@@ -21,7 +21,8 @@ class Tiny:
     """A model by the host's names: `base` in model_base, `supported` in supported_models, `latent` in latent_formats.
 
     `shape` is the latent's, `cross` the tokens and width of the prompt, `extra` what else the prompt carries,
-    `arguments` are given to the BaseModel, `embedders` are modules beside the network with weights of their own.
+    `arguments` are given to the BaseModel, `embedders` are modules beside the network with weights of their own. With
+    `sound` the latent has two parts.
     """
 
     base: str
@@ -35,6 +36,7 @@ class Tiny:
     extra: Mapping[str, Any] = field(default_factory=dict)
     arguments: Mapping[str, Any] = field(default_factory=dict)
     embedders: tuple[str, ...] = ()
+    sound: tuple[int, ...] = ()
 
 
 def pooled(width: int) -> dict[str, Any]:

@@ -1,0 +1,69 @@
+"""The calls of one evaluation are answered alike: guidance enlarges what sets them apart."""
+
+import pytest
+import torch
+
+from frdiff.presets import for_speedup
+from frdiff.schedule import PaperSchedule, Schedule, StepKind, StepPlan
+from frdiff.session import Session
+
+pytestmark = pytest.mark.quick
+
+SIGMAS = [8.0, 6.0, 4.0, 3.0, 2.0, 1.0, 0.0]
+
+
+class Skipping(Schedule):
+    """Every step but the first is forecast."""
+
+    def plan(self, course):
+        return (StepPlan(StepKind.FULL), *[StepPlan(StepKind.SKIP)] * (course.steps - 1))
+
+
+class Network(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.computed = []
+
+    def forward(self, key, sigma):
+        self.computed.append((sigma, key))
+        return torch.full((1, 2), sigma)
+
+
+def run(evaluations, schedule=None):
+    """What was computed, as (sigma, condition), and the report; `evaluations` are a sigma and its conditions each."""
+    network, session = Network(), Session(schedule or Skipping("skipping"), SIGMAS)
+    for sigma, keys in evaluations:
+        session.begin_evaluation(sigma)
+        for key in keys:
+            session.call(key, network, lambda key=key, sigma=sigma: network(key, sigma))
+    return network.computed, session.close()
+
+
+def test_a_new_condition_that_comes_first_is_not_alone():
+    computed, report = run([(8.0, "ab"), (6.0, "ab"), (4.0, "nab"), (3.0, "nab")])
+    assert computed == [(8.0, "a"), (8.0, "b"), (4.0, "n"), (4.0, "a"), (4.0, "b")]
+    assert [record.kind for record in report.records] == ["full", "skip", "full", "skip"]
+
+
+def test_what_was_answered_before_a_new_condition_stays():
+    computed, report = run([(8.0, "ab"), (6.0, "anb"), (4.0, "anb")])
+    assert computed == [(8.0, "a"), (8.0, "b"), (6.0, "n")]
+    assert [record.kind for record in report.records] == ["full", "full", "skip"] and report.reasons
+
+
+def test_one_that_is_too_old_makes_all_compute():
+    # At 5.5 the second condition is only known from further down.
+    computed, _ = run([(8.0, "a"), (6.0, "a"), (5.0, "ab"), (5.5, "ab")])
+    assert computed == [(8.0, "a"), (5.0, "b"), (5.5, "a"), (5.5, "b")]
+
+
+def test_one_that_is_gone_does_not_hold_the_others_up():
+    computed, _ = run([(8.0, "ab"), (6.0, "a"), (4.0, "a"), (3.0, "a")])
+    assert computed == [(8.0, "a"), (8.0, "b")]
+
+
+@pytest.mark.parametrize("schedule", [PaperSchedule("", interval=3, mixing=False), for_speedup(2.0)])
+def test_conditions_that_stay_are_always_answered_alike(schedule):
+    computed, report = run([(sigma, "abc") for sigma in SIGMAS[:-1]], schedule)
+    for record in report.records:
+        assert sum(sigma == record.sigma for sigma, _ in computed) == record.calls in (0, 3)
