@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import torch
@@ -15,10 +15,10 @@ from ..frdiff.errors import FRDiffError
 from ..frdiff.facts import RunFacts, default_flow_time
 from ..frdiff.memory import is_out_of_memory
 from ..frdiff.presets import EVERY_STEP, for_speedup
-from ..frdiff.provenance import network_of
 from ..frdiff.report import RunReport
 from ..frdiff.schedule import Schedule
 from ..frdiff.session import Session
+from .networks import network_of_model
 from .rehearsal import rehearse
 from .reserving import reserving
 
@@ -49,8 +49,7 @@ def attach(model: Any, schedule: Schedule | None, tell: TellReport, observe: Obs
         raise FRDiffError("The input `model` is not a diffusion model. Connect the MODEL output of a loader.")
     if schedule is None:
         return attach_engine(model, None, tell)
-    network = model.get_model_object("diffusion_model")
-    note = schedule.accept(lambda: network_of(getattr(network, "_orig_mod", network)))
+    note = schedule.accept(lambda: network_of_model(model))
 
     def session(facts: RunFacts) -> Session:
         run = Session(
@@ -100,7 +99,7 @@ def _outer_sample(make: MakeEngine, tell: Callable[[Any], None]) -> Callable[...
             OTHER_CACHES in options,
         )
         session = make(facts)
-        _add_run_wrappers(options.setdefault("wrappers", {}), session)
+        _add_run_wrappers(options.setdefault("wrappers", {}), session, condition_names(guider))
         try:
             result = executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kwargs)
             session.report.finished = True
@@ -146,7 +145,14 @@ _ONE, _NONE = torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.flo
 _NOISE_ALONE, _DATA_ALONE = (_ONE, _NONE), (_NONE, _ONE)
 
 
-def _add_run_wrappers(wrappers: dict[str, dict[str, list[Any]]], session: Any) -> None:
+def condition_names(guider: Any) -> dict[Any, str]:
+    """What a guider's conditions are called in every run, by the ids that the host draws anew for each."""
+    conditions = getattr(guider, "conds", {})
+    return {each["uuid"]: f"{name} {i}" for name, listed in conditions.items() for i, each in enumerate(listed or ())
+            if "uuid" in each}  # fmt: skip
+
+
+def _add_run_wrappers(wrappers: dict[str, dict[str, list[Any]]], session: Any, names: Mapping[Any, str]) -> None:
     evaluations_seen, called_at = False, None
 
     def predict_noise(executor: Any, x: torch.Tensor, timestep: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -177,7 +183,7 @@ def _add_run_wrappers(wrappers: dict[str, dict[str, list[Any]]], session: Any) -
             return executor(x, t, c_concat, c_crossattn, lists, options, **kwargs)
 
         compiled = None if entered is network else entered
-        return session.call(stream_key(x, options, control, model), network, run, compiled, x)
+        return session.call(stream_key(x, options, control, model, names), network, run, compiled, x)
 
     wrappers.setdefault(WrappersMP.PREDICT_NOISE, {})[KEY] = [predict_noise]
     # An engine that only records has no budget.
@@ -189,14 +195,20 @@ def _add_run_wrappers(wrappers: dict[str, dict[str, list[Any]]], session: Any) -
     innermost[KEY] = [apply_model]
 
 
-def stream_key(x: torch.Tensor, options: dict[str, Any], control: Any, model: Any) -> Hashable:
-    """What makes two calls comparable: conditions, shape, window, attention patches, hooks and control."""
+def stream_key(
+    x: torch.Tensor, options: dict[str, Any], control: Any, model: Any, names: Mapping[Any, str] | None = None
+) -> Hashable:
+    """What makes two calls comparable: conditions, shape, device, window, attention patches, hooks and control.
+
+    With `names` of the conditions it is the same in every run.
+    """
     window = options.get("context_window")
     patches = options.get("patches_replace", {})
     return (
-        tuple(options.get("uuids", ())),
+        tuple((names or {}).get(uuid, uuid) for uuid in options.get("uuids", ())),
         tuple(options.get("cond_or_uncond", ())),
         tuple(x.shape),
+        str(x.device),
         tuple(window.index_list) if window is not None else None,
         tuple(sorted(f"{name} {place}" for name, places in patches.items() for place in places)),
         _hook_strengths(model),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from statistics import median
@@ -14,15 +14,18 @@ from ..errors import FRDiffError
 from ..facts import RunFacts
 from ..families import Family
 from ..features import Features, Stream
+from ..ordinals import Ordinals
 from ..planner import step_index
 from ..probing import Stages
 from ..rehearsal import Solver
 from ..report import RunReport
 from ..schedule import Course
+from ..schedule_file import Milliseconds
 from ..solver import SolverWatch
 from ..stages import StageCall
 from ..swapping import swapped
 from .engine import Sample
+from .timing import measures_stages, timed, timing
 
 CANNOT_FOLLOW = (
     "Auto-FR cannot calibrate this sampler: it did not evaluate the model once at every step. "
@@ -34,10 +37,11 @@ OTHER_CACHE = "Auto-FR cannot calibrate a model with another cache on it: remove
 
 @dataclass
 class Evaluation:
-    """One evaluation of a full run: the step it belongs to, the network's outputs in call order, on the CPU.
+    """One evaluation of a full run: the step it belongs to, and the network's outputs on the CPU.
 
-    `x` and `denoised` are what the sampler gave and got. `partial` are the errors that partial steps had here, by
-    the keyframe that they reused: one list of tensors per keyframe, in call order.
+    Outputs are named by their condition and the number of the call among those of the same. `x` and `denoised` are
+    what the sampler gave and got. `partial` are the errors that partial steps had here, by the keyframe that they
+    reused and then named like the outputs. `stage_ms` is measured at some evaluations only, and slows these down.
     """
 
     step: int
@@ -45,10 +49,11 @@ class Evaluation:
     time: float
     x: torch.Tensor
     denoised: torch.Tensor | None = None
-    outputs: list[Any] = field(default_factory=list)
-    partial: dict[int, list[torch.Tensor]] = field(default_factory=dict)
+    outputs: dict[Hashable, Any] = field(default_factory=dict)
+    partial: dict[int, dict[Hashable, torch.Tensor]] = field(default_factory=dict)
     full_ms: float = 0.0
     partial_ms: float = 0.0
+    stage_ms: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -70,12 +75,29 @@ class Trajectory:
         return Course(self.times, self.stochastic).of(self.solver, self.sigmas)
 
     @property
+    def milliseconds(self) -> Milliseconds | None:
+        """What evaluations and their stages took, as medians; None where every one was slowed down by remembering."""
+        full, pairs = [e.full_ms for e in self._undisturbed], self._pairs
+        paths = sorted({path for e in self.evaluations for path in e.stage_ms})
+        stages = [(path, median(e.stage_ms[path] for e in self.evaluations if path in e.stage_ms)) for path in paths]
+        partial = median(e.partial_ms for e in pairs) if pairs else None
+        return Milliseconds(median(full), partial, tuple(stages)) if full else None
+
+    @property
     def partial_cost(self) -> float | None:
-        """Measured time of a partial step over a full one."""
-        pairs = [e for e in self.evaluations if e.partial_ms]
+        """Measured time of a partial step over that of a full one at the same steps."""
+        pairs = self._pairs
         if not pairs:
             return None
         return min(median(e.partial_ms for e in pairs) / median(e.full_ms for e in pairs), 1.0)
+
+    @property
+    def _undisturbed(self) -> list[Evaluation]:
+        return [e for e in self.evaluations if e.full_ms and not e.stage_ms]
+
+    @property
+    def _pairs(self) -> list[Evaluation]:
+        return [e for e in self._undisturbed if e.partial_ms]
 
     def steps(self) -> list[Evaluation]:
         """The first evaluation of each step; raises FRDiffError when a step has none."""
@@ -107,6 +129,9 @@ class Recorder:
         self._stages = Stages(families, inner=True)
         self._anchor_every = anchor_every
         self._features = Features(float("inf"), history=1)
+        self._ordinals = Ordinals()
+        # The host may answer the conditions of a step from several threads, each with its own network.
+        self._lock = threading.Lock()
         self._anchor: int | None = None
         self._compiled = False
         self._watch = SolverWatch(facts.region)
@@ -129,6 +154,7 @@ class Recorder:
         first = not self.evaluations or self.evaluations[-1].step != step
         if self._noisy and first and step % max(self._anchor_every, 1) == 0:
             self._anchor = step
+        self._ordinals.start()
         self.evaluations.append(Evaluation(step, sigma, self._flow_time(sigma), compact(x)))
 
     def end_evaluation(self, denoised: torch.Tensor) -> None:
@@ -152,7 +178,8 @@ class Recorder:
         with swapped({entry: recorded}, self._compiled):
             result = run()
         if isinstance(result, torch.Tensor):
-            self._watch.called(result)
+            with self._lock:
+                self._watch.called(result)
         return result
 
     def close(self) -> Recorder:
@@ -163,6 +190,10 @@ class Recorder:
     def trajectory(self, seed: int, final: torch.Tensor) -> Trajectory:
         """What was recorded of a run that ended with `final`."""
         times = tuple(self._flow_time(sigma) for sigma in self._sigmas)
+        for evaluation in self.evaluations:
+            # In whatever order threads came.
+            evaluation.outputs = _sorted(evaluation.outputs)
+            evaluation.partial = {keyframe: _sorted(errors) for keyframe, errors in evaluation.partial.items()}
         return Trajectory(
             seed, tuple(self._sigmas), times, self.evaluations, self._noisy, self.stages, final.detach().cpu(),
             self._solver,
@@ -173,43 +204,44 @@ class Recorder:
         return self._rehearsal.adds_noise if self._rehearsal else bool(self._watch.stochastic)
 
     def _computed(self, key: Hashable, network: torch.nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
-        evaluation = self.evaluations[-1]
-        key = (key, id(network), len(evaluation.outputs))
+        evaluation, anchor = self.evaluations[-1], self._anchor
+        call = self._ordinals.numbered(key)
         stages = self._stages.of(network)
-        partial = None
-        if stages and evaluation.step == self._anchor:
-            stream = self._features.start(key)
+        place, partial = (call, id(network)), None
+        if stages and evaluation.step == anchor:
+            stream = self._features.start(place)
             with swapped(StageCall(stages, stream, self._features).remembering(), self._compiled):
                 output = forward(*args, **kwargs)
         else:
-            remembered = self._features.get(key) if stages and self._anchor is not None else None
+            remembered = self._features.get(place) if stages and anchor is not None else None
             if remembered is not None:
                 # The network may use up what it is given.
-                partial = self._timed(evaluation, "partial_ms", lambda: self._partial(stages, remembered, forward,
-                                      _again(args), _again(kwargs)))  # fmt: skip
-            with self._stages.watching(network):
-                output = self._timed(evaluation, "full_ms", lambda: forward(*args, **kwargs))
-        evaluation.outputs.append(each_tensor(compact, output))
-        if partial is not None and isinstance(output, torch.Tensor) and self._anchor is not None:
-            errors = evaluation.partial.setdefault(self._anchor, [])
-            errors.append(compact(partial - output))
+                partial, partial_ms = timed(lambda: self._partial(stages, remembered, forward, _again(args),
+                                                                  _again(kwargs)))  # fmt: skip
+                with self._lock:
+                    evaluation.partial_ms += partial_ms
+            output = self._full(evaluation, network, lambda: forward(*args, **kwargs))
+        evaluation.outputs[call] = each_tensor(compact, output)
+        if partial is not None and isinstance(output, torch.Tensor) and anchor is not None:
+            with self._lock:
+                evaluation.partial.setdefault(anchor, {})[call] = compact(partial - output)
+        return output
+
+    def _full(self, evaluation: Evaluation, network: torch.nn.Module, compute: Callable[[], Any]) -> Any:
+        def note(path: str, passed: float) -> None:
+            with self._lock:
+                evaluation.stage_ms[path] = evaluation.stage_ms.get(path, 0.0) + passed
+
+        measured = self._stages.of(network) if measures_stages(evaluation.step) else ()
+        with self._stages.watching(network), swapped(timing(measured, note), self._compiled):
+            output, passed = timed(compute)
+        with self._lock:
+            evaluation.full_ms += passed
         return output
 
     def _partial(self, stages: Any, stream: Stream, forward: Any, args: Any, kwargs: Any) -> Any:
         with swapped(StageCall(stages, stream, self._features).reusing(), self._compiled):
             return forward(*args, **kwargs)
-
-    def _timed(self, evaluation: Evaluation, name: str, compute: Callable[[], Any]) -> Any:
-        _wait()
-        started = time.perf_counter()
-        result = compute()
-        _wait()
-        passed = (time.perf_counter() - started) * 1000
-        if name == "full_ms":
-            evaluation.full_ms += passed
-        else:
-            evaluation.partial_ms += passed
-        return result
 
 
 def record(
@@ -249,6 +281,7 @@ def _again(value: Any) -> Any:
     return value
 
 
-def _wait() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+
+def _sorted(named: dict[Hashable, Any]) -> dict[Hashable, Any]:
+    """The same in the order of the names as texts, because names are not all of one type."""
+    return dict(sorted(named.items(), key=lambda item: repr(item[0])))
