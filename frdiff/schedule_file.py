@@ -33,7 +33,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Milliseconds:
-    """What one evaluation took on the machine of the calibration: in full, in part where that was tried, and its stages.
+    """What an evaluation took on the machine of the calibration: in full, in part where that was tried, and its stages.
 
     A stage is named by its path in the network.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
@@ -156,11 +156,8 @@ class _Reader:
         made = self._dict(header, "provenance")
         network = self._dict(made, "network")
         return Provenance(
-            network=Network(
-                *(self.text(network, key) for key in ("cls", "architecture", "weights")),
-                # Earlier files say nothing of patches.
-                self.text({"patches": "", **network}, "patches"),
-            ),
+            # Earlier files say nothing of patches.
+            network=Network(*(self.text({"patches": "", **network}, field.name) for field in fields(Network))),
             prediction=self.text(made, "prediction"),
             sampler=self.text(made, "sampler"),
             scheduler=self.text(made, "scheduler"),
@@ -223,8 +220,8 @@ class _Reader:
     def _move(self, row: Any, steps: int) -> Move:
         if not isinstance(row, dict):
             raise self.wrong("a move of its refinement is not an object")
-        places = (self.whole(row, key, 1, steps - 1) for key in ("before", "after"))
-        return Move(self.whole(row, "full", 1, steps), *places, self.number(row, "error", 0, 1e9))
+        before, after = (self.whole(row, key, 1, steps - 1) for key in ("before", "after"))
+        return Move(self.whole(row, "full", 1, steps), before, after, self.number(row, "error", 0, 1e9))
 
     def _dict(self, fields: dict[str, Any], key: str) -> dict[str, Any]:
         return self._take(fields, key, lambda value: isinstance(value, dict))

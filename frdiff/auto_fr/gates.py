@@ -43,12 +43,19 @@ Kinds = tuple[StepKind, ...]
 
 @dataclass(frozen=True)
 class GateSettings:
-    """Adam's rate, iterations, and the weight of the gates that stay open against the error."""
+    """Adam's rate, iterations, and the weight of the gates that stay open against the error.
+
+    Raises FRDiffError when there is nothing to learn from.
+    """
 
     rate: float = 5e-3
     iterations: int = 100
     # With the paper's 1e-3 the demo models' gates closed all at once and opened again (docs/findings_auto_fr.md).
     weight: float = 0.3
+
+    def __post_init__(self) -> None:
+        if self.iterations < 1 or not (0 < self.rate < float("inf") and 0 <= self.weight < float("inf")):
+            raise FRDiffError("The gates need one iteration or more, a rate above 0 and a weight that is not negative.")
 
 
 class Gates(torch.nn.Module):

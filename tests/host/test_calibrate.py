@@ -87,6 +87,32 @@ def test_a_workflow_is_calibrated_without_a_window(serial, engine):
     assert "100%" in output and "Written: " in output and output.count("uncalibrated") >= 3
 
 
+def test_the_papers_gates_are_learned_without_a_window(tmp_path, engine):
+    path = tmp_path / "mine.safetensors"
+    prompt = workflow("dit", steps=8)
+    prompt["latent"]["inputs"].update(width=64, height=64)
+    options = ("--method", "gates", "--iterations", "12", "--rate", "0.02", "--output", str(path))
+    output, code = ran(tmp_path, prompt, *options)
+    assert code == 0 and "100%" in output and f"Written: {path}" in output, output
+    file = engine("schedule_format").from_bytes(path.read_bytes(), "mine")
+    assert (file.method, file.steps, file.forecaster.name) == ("gates", 8, "reuse")
+    assert file.provenance.network.weights and file.milliseconds.full > 0 and "paper" in file.notes[0]
+    assert len(file.points) > 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "options", "says"),
+    [
+        ({"sampler_name": "euler_ancestral"}, (), "adds noise"),
+        ({}, ("--iterations", "0"), "one iteration or more"),
+        ({}, ("--ray", "local"), "one process"),
+    ],
+)
+def test_gates_that_cannot_be_learned_are_refused_in_a_sentence(tmp_path, settings, options, says):
+    output, code = ran(tmp_path, workflow("dit", **settings), "--method", "gates", *options)
+    assert code and says in output.splitlines()[-1]
+
+
 @pytest.mark.ray
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signal that ends a process at once.")
 def test_two_ray_workers_one_of_them_killed_write_the_same_file(serial, tmp_path):
