@@ -9,6 +9,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 import torch
+from comfy import model_management
 from comfy.patcher_extension import WrappersMP
 
 from .calibrating import Request
@@ -23,9 +24,23 @@ def with_gradients(request: Request) -> Iterator[Request]:
     The host computes under `torch.no_grad` in each of its samplers, and everything under `torch.inference_mode`, whose
     tensors no gradient can pass.
     """
-    with torch.inference_mode(False):
+    with torch.inference_mode(False), _training():
         inputs = {field.name: _ordinary(getattr(request, field.name)) for field in fields(request)}
         yield replace(request, **{**inputs, "model": _differentiable(request.model)})
+
+
+@contextmanager
+def _training() -> Iterator[None]:
+    """Newer hosts have kernels that no gradient passes, and leave them alone where they are told that they train."""
+    if not hasattr(model_management, "in_training"):
+        yield
+        return
+    before = model_management.in_training
+    model_management.in_training = True
+    try:
+        yield
+    finally:
+        model_management.in_training = before
 
 
 def _differentiable(model: Any) -> Any:

@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from ..errors import FRDiffError
 from ..facts import RunFacts
 from ..forecast import REUSE
+from ..memory import is_out_of_memory
 from ..ordinals import Ordinals
 from ..planner import step_index
 from ..provenance import Provenance
@@ -34,6 +35,7 @@ NO_GRADIENT = (
     "The gates cannot be learned with this sampler or model: no gradient comes through it. "
     "Choose euler or dpmpp_2m, or calibrate without the gates."
 )
+NO_ROOM = "The gates cannot be learned here: the memory does not hold all steps of a run. Calibrate without them."
 OWN_RUN = "Learned as the paper's Auto-FR, for repeated outputs, and not compared with the uncalibrated schedule."
 
 Progress = Callable[[float, str], None]
@@ -173,17 +175,30 @@ def _training(
     truth = trajectory.final
     for iteration in range(settings.iterations):
         progress(iteration / settings.iterations, f"Learning the gates ({iteration + 1}/{settings.iterations})")
-        with torch.enable_grad():
+        optimiser.zero_grad()
+        with torch.enable_grad(), _sentences():
             opened = gates.open()
             final = sample(lambda facts, opened=opened: GatedRun(opened, facts), trajectory.seed, None)
-            if not final.requires_grad:
-                raise FRDiffError(NO_GRADIENT)
             error = (final - truth.to(final)).square().mean() / truth.square().mean()
-            optimiser.zero_grad()
+            if not error.requires_grad:
+                raise FRDiffError(NO_GRADIENT)
             (error + settings.weight * gates.penalty()).backward()
         kinds = tuple(StepKind.FULL if is_open else StepKind.SKIP for is_open in opened.tolist())
         yield float(error.detach().sqrt()), kinds
         optimiser.step()
+
+
+@contextmanager
+def _sentences() -> Iterator[None]:
+    """Say what torch's errors mean here."""
+    try:
+        yield
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise FRDiffError(NO_ROOM) from error
+        if "autograd" in str(error):
+            raise FRDiffError(NO_GRADIENT) from error
+        raise
 
 
 @contextmanager

@@ -365,6 +365,26 @@ def test_the_papers_gates_learn_a_better_than_even_schedule(sampler):
     assert len(better) > 2 and sum(better) / len(better) > 0
 
 
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (torch.cuda.OutOfMemoryError("out of memory"), "memory does not hold"),
+        (RuntimeError("no autograd formula was registered"), "no gradient comes through"),
+    ],
+)
+def test_what_stops_the_gates_is_said_in_a_sentence(sampler, error, says):
+    plain = sampler.network.forward
+
+    def forward(x, t):
+        if torch.is_grad_enabled():
+            raise error
+        return plain(x, t)
+
+    sampler.network.forward = forward
+    with pytest.raises(FRDiffError, match=says):
+        learn(sampler, MADE, "gates", 1, GateSettings(iterations=1))
+
+
 @torch.no_grad()
 def reused_error(sampler, keyframes, truth):
     """The error of a run that repeats the last computed output, as the gates do."""
