@@ -32,15 +32,16 @@ def with_gradients(request: Request) -> Iterator[Request]:
 @contextmanager
 def _training() -> Iterator[None]:
     """Newer hosts have kernels that no gradient passes, and leave them alone where they are told that they train."""
-    if not hasattr(model_management, "in_training"):
+    management: Any = model_management
+    if not hasattr(management, "in_training"):
         yield
         return
-    before = model_management.in_training
-    model_management.in_training = True
+    before = management.in_training
+    management.in_training = True
     try:
         yield
     finally:
-        model_management.in_training = before
+        management.in_training = before
 
 
 def _differentiable(model: Any) -> Any:
