@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,8 +44,11 @@ class Block(torch.nn.Module):
     def __init__(self, width, seed):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.randn(width, width, generator=torch.Generator().manual_seed(seed)) / 3)
+        self.slow = 0.0
 
     def forward(self, x, t):
+        if self.slow:
+            time.sleep(self.slow)
         return x + torch.tanh(x @ self.weight) * t
 
 
@@ -299,10 +303,34 @@ def test_where_noise_is_added_partial_steps_are_measured_and_compared_with_forec
     file = Calibration(do, EFFORTS["normal"], MADE, "toy", 1).run(lambda file: None)
     assert file.stochastic and file.partial_cost is not None and 0 < file.partial_cost <= 1
     assert file.provenance.stages == 2
+    assert file.milliseconds is not None and file.milliseconds.partial is not None
     kinds = [{step.kind for step in plan} for plan in tried]
     assert {StepKind.FULL, StepKind.PARTIAL} in kinds and {StepKind.FULL, StepKind.SKIP} in kinds
     for point in file.points:
         assert StepKind.PARTIAL not in point.kinds or point.source == CALIBRATED
+
+
+def test_what_the_network_and_its_stages_take_is_in_the_file(sampler):
+    sampler.network.blocks[1].slow = 0.003
+    took = calibration(sampler, EFFORTS["quick"]).run(lambda file: None).milliseconds
+    assert took is not None and took.partial is None
+    (first, fast), (second, slow) = took.stages
+    assert (first, second) == ("blocks.0", "blocks.1")
+    assert slow >= 3 and fast > 0 and took.full >= 3
+
+
+def test_each_accepted_move_is_in_the_file(sampler):
+    effort = Effort(1, (), (3.0,), climbed=20)
+    known = calibration(sampler, effort)
+    file = known.run(lambda file: None)
+    assert file.method == "refined" and file.moves
+    errors = [move.error for move in file.moves]
+    assert errors == sorted(errors, reverse=True)
+    (point,) = (point for point in file.points if point.error == pytest.approx(errors[-1]))
+    full = {i for i, kind in enumerate(point.kinds) if kind is StepKind.FULL}
+    assert all(move.full == len(full) for move in file.moves) and file.moves[-1].after in full
+    assert from_bytes(to_bytes(file), "a file") == file
+    assert not calibration(sampler, replace(effort, climbed=None)).run(lambda file: None).moves
 
 
 def test_fewer_than_five_steps_are_refused(sampler):
