@@ -147,9 +147,12 @@ _NOISE_ALONE, _DATA_ALONE = (_ONE, _NONE), (_NONE, _ONE)
 
 def condition_names(guider: Any) -> dict[Any, str]:
     """What a guider's conditions are called in every run, by the ids that the host draws anew for each."""
-    conditions = getattr(guider, "conds", {})
+    conditions = getattr(guider, "conds", None)
+    if not isinstance(conditions, dict):
+        # A guider of another pack; its conditions have other names in every run.
+        return {}
     return {each["uuid"]: f"{name} {i}" for name, listed in conditions.items() for i, each in enumerate(listed or ())
-            if "uuid" in each}  # fmt: skip
+            if isinstance(each, dict) and "uuid" in each}  # fmt: skip
 
 
 def _add_run_wrappers(wrappers: dict[str, dict[str, list[Any]]], session: Any, names: Mapping[Any, str]) -> None:

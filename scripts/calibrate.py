@@ -94,7 +94,7 @@ def _inside(arguments: argparse.Namespace) -> int:
         request = request_of(host, prompt, node)
         order = order_of(request)
         if arguments.method == GATES:
-            return _write(host, arguments, order, _learning(host, arguments, request))
+            return _write(host, arguments, order, _learning(host, arguments, order, request))
         do = in_process.engine_module(host, "frdiff.auto_fr.jobs").in_turn(request.sample)
         return _write(host, arguments, order, _searching(host, arguments, order, do))
     except errors.FRDiffError as error:
@@ -119,7 +119,7 @@ def _searching(host: Any, arguments: argparse.Namespace, order: dict[str, Any], 
     return calibrate
 
 
-def _learning(host: Any, arguments: argparse.Namespace, request: Any) -> Calibrate:
+def _learning(host: Any, arguments: argparse.Namespace, order: dict[str, Any], request: Any) -> Calibrate:
     from in_process import engine_module
 
     gates = engine_module(host, "frdiff.auto_fr.gates")
@@ -128,7 +128,7 @@ def _learning(host: Any, arguments: argparse.Namespace, request: Any) -> Calibra
 
     def calibrate(name: str, progress: Any, keep: Any) -> Any:
         with engine_module(host, "nodes.gradients").with_gradients(request) as learner:
-            return gates.learn(learner.sample, learner.provenance(), name, learner.seed, settings, progress, keep)
+            return gates.learn(learner.sample, order["made"], name, order["seed"], settings, progress, keep)
 
     return calibrate
 

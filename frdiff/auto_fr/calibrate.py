@@ -19,10 +19,10 @@ from ..schedule_file import CALIBRATED, PRIOR, Move, Point, ScheduleFile
 from ..schedule_format import MOST_MOVES
 from .effort import FEWEST_RUNS, Effort
 from .jobs import Do, FewerSteps, Job, Recording, Trial
-from .profile import Trajectory
 from .refine import climb
 from .runs import PEAK, Runs
 from .search import fewest_full, front, interpolated_gains
+from .trajectory import Trajectory
 from .verdicts import clearly_less, mean_error, verdicts
 
 # Seeds of the runs that schedules are judged on lie this far from those that they are made from.

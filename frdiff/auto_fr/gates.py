@@ -25,8 +25,9 @@ from ..schedule import StepKind
 from ..schedule_file import Point, ScheduleFile
 from ..swapping import swapped
 from .engine import Sample
-from .profile import Trajectory, record
+from .profile import record
 from .search import fewest_full
+from .trajectory import Trajectory
 
 FIRST_GATE = 0.1
 
@@ -208,17 +209,29 @@ def constant(network: torch.nn.Module) -> Iterator[None]:
     Those of a network that was loaded in inference mode, as the host does it, let none through, and are copied.
     """
     replaced = [
-        (module, name, tensor)
-        for module in network.modules()
-        for name, tensor in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
+        (module, name, tensor, _constant(tensor))
+        for module, name, tensor in _tensors(network)
         if tensor.requires_grad or tensor.is_inference()
     ]
     try:
-        for module, name, tensor in replaced:
-            plain = tensor.clone() if tensor.is_inference() else tensor.detach()
-            kept = isinstance(tensor, torch.nn.Parameter)
-            setattr(module, name, torch.nn.Parameter(plain, requires_grad=False) if kept else plain)
+        for module, name, _, stand_in in replaced:
+            setattr(module, name, stand_in)
         yield
     finally:
-        for module, name, tensor in replaced:
-            setattr(module, name, tensor)
+        # Where the host has put in other weights meanwhile, these stay.
+        there = {id(tensor) for _, _, tensor in _tensors(network)}
+        for module, name, tensor, stand_in in replaced:
+            if id(stand_in) in there:
+                setattr(module, name, tensor)
+
+
+def _tensors(network: torch.nn.Module) -> Iterator[tuple[torch.nn.Module, str, torch.Tensor]]:
+    """Each parameter and buffer, with its module and its name there."""
+    for module in network.modules():
+        for name, tensor in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
+            yield module, name, tensor
+
+
+def _constant(tensor: torch.Tensor) -> torch.Tensor:
+    plain = tensor.clone() if tensor.is_inference() else tensor.detach()
+    return torch.nn.Parameter(plain, requires_grad=False) if isinstance(tensor, torch.nn.Parameter) else plain

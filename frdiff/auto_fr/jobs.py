@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from ..families import Family
 from ..schedule import Plan
 from .engine import Sample
-from .profile import Trajectory, record
+from .profile import record
 from .rollout import final_error, plain_run, roll_out
+from .trajectory import Trajectory
 
 Families = dict[str, Family] | None
 

@@ -17,8 +17,9 @@ from ..schedule import Course, Plan, Schedule, StepKind
 from ..session import Session
 from ..swapping import swapped
 from .engine import Sample
-from .profile import Trajectory, each_tensor
+from .profile import each_tensor
 from .refine import plan_between
+from .trajectory import Trajectory
 
 
 @dataclass(frozen=True)

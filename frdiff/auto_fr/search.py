@@ -13,7 +13,7 @@ from ..errors import FRDiffError
 from ..forecast import KRIGING, Forecaster, log_noise_ratio
 from ..keyframes import best_keyframes
 from ..prior import FEWEST
-from .profile import Evaluation, Trajectory
+from .trajectory import Evaluation, Trajectory
 
 FASTEST = 8
 # Elements of a latent that the guidance is fitted on.

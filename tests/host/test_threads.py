@@ -6,7 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from project_scripts import import_script
 from subjects import LAST_LAYERS, custom_schedule, demo_subject, relative
+
+in_process = import_script("in_process")
 
 REPETITIONS = 200
 SIGMAS = [1.0, 0.8, 0.6, 0.4, 0.2, 0.0]
@@ -162,6 +165,39 @@ def on_two_devices(subject):
     clone.is_multigpu_base_clone = True
     main.set_additional_models("multigpu", [clone])
     return subject.having(model=main), second.diffusion_model
+
+
+def test_a_recorded_run_is_known_again_in_the_hosts_next_run(subject):
+    assert_known_again(subject, [subject.network])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="names the processor twice")
+def test_a_recorded_run_is_known_again_on_several_gpus(subject):
+    pytest.importorskip("comfy.multigpu", reason="This ComfyUI samples on one GPU.")
+    both, second = on_two_devices(subject)
+    assert_known_again(both, [subject.network, second])
+
+
+def assert_known_again(subject, networks):
+    """The host draws new ids for the conditions of each run, and nothing is computed again all the same."""
+    module = lambda name: in_process.engine_module(subject.host, name)  # noqa: E731
+    request = module("nodes.calibrating").Request(
+        subject.model, subject.positive, subject.negative, subject.latent, 5, 6, 3.0, "euler", "normal", "quick", "", 2.0
+    )
+    plan = module("frdiff.auto_fr.refine").plan_between(range(6), 6, module("frdiff.schedule").StepKind.SKIP)
+    computed, layer = [], next(name for name in LAST_LAYERS if name in dict(networks[0].named_modules()))
+    handles = [
+        network.get_submodule(layer).register_forward_pre_hook(lambda *_: computed.append(1)) for network in networks
+    ]
+    try:
+        with torch.inference_mode():
+            found = module("frdiff.auto_fr.profile").record(request.sample, 5)[0]
+            assert len(computed) == 6 * len(networks)
+            assert torch.equal(module("frdiff.auto_fr.rollout").roll_out(request.sample, plan, found), found.final)
+    finally:
+        for handle in handles:
+            handle.remove()
+    assert len(computed) == 6 * len(networks)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="names the processor twice")
