@@ -3,6 +3,7 @@
 import copy
 import itertools
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 import torch
@@ -180,10 +181,11 @@ def test_a_recorded_run_is_known_again_on_several_gpus(subject):
 
 def assert_known_again(subject, networks):
     """The host draws new ids for the conditions of each run, and nothing is computed again all the same."""
-    module = lambda name: in_process.engine_module(subject.host, name)  # noqa: E731
+    module = partial(in_process.engine_module, subject.host)
     request = module("nodes.calibrating").Request(
-        subject.model, subject.positive, subject.negative, subject.latent, 5, 6, 3.0, "euler", "normal", "quick", "", 2.0
-    )
+        subject.model, subject.positive, subject.negative, subject.latent, 5, 6, 3.0, "euler", "normal", "quick", "mine",
+        2.0,
+    )  # fmt: skip
     plan = module("frdiff.auto_fr.refine").plan_between(range(6), 6, module("frdiff.schedule").StepKind.SKIP)
     computed, layer = [], next(name for name in LAST_LAYERS if name in dict(networks[0].named_modules()))
     handles = [
