@@ -198,7 +198,6 @@ def _again(value: Any) -> Any:
     return value
 
 
-
 def _sorted(named: dict[Hashable, Any]) -> dict[Hashable, Any]:
     """The same in the order of the names as texts, because names are not all of one type."""
     return dict(sorted(named.items(), key=lambda item: repr(item[0])))

@@ -180,7 +180,7 @@ def _guidance(evaluation: Evaluation) -> list[float]:
 
     Every prediction type and linear guidance has this form. Outputs of other shapes count alike.
     """
-    parts = _parts(evaluation, list(evaluation.outputs.values()))
+    parts = _parts(evaluation, evaluation.answers)
     if parts is None or evaluation.denoised is None:
         return [evaluation.sigma]
     stride = max(evaluation.x.numel() // FITTED, 1)
@@ -195,7 +195,7 @@ def _guided(
 ) -> torch.Tensor:
     """The guided output as one row: all of it, or CHUNK columns from `start`."""
     columns = slice(None) if start is None else slice(start, start + CHUNK)
-    outputs = list(evaluation.outputs.values()) if outputs is None else outputs
+    outputs = evaluation.answers if outputs is None else outputs
     parts = _parts(evaluation, outputs)
     if parts is None or len(parts) != len(shares):
         return torch.cat([tensor.reshape(-1).float() for tensor in _flat(outputs)])[columns]
@@ -206,9 +206,9 @@ def _guided(
 
 
 def _length(evaluation: Evaluation, shares: np.ndarray) -> int:
-    parts = _parts(evaluation, list(evaluation.outputs.values()))
+    parts = _parts(evaluation, evaluation.answers)
     if parts is None or len(parts) != len(shares):
-        return sum(tensor.numel() for tensor in _flat(list(evaluation.outputs.values())))
+        return sum(tensor.numel() for tensor in _flat(evaluation.answers))
     return evaluation.x.numel()
 
 

@@ -40,6 +40,11 @@ class Evaluation:
     partial_ms: float = 0.0
     stage_ms: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def answers(self) -> list[Any]:
+        """The outputs without their names, in the same order at every evaluation."""
+        return list(self.outputs.values())
+
 
 @dataclass
 class Trajectory:

@@ -1,5 +1,7 @@
 """What a schedule file knows of the network it was made for: its own weights and its LoRAs, wherever they are."""
 
+import sys
+
 import pytest
 import torch
 from compositions import lora
@@ -15,18 +17,21 @@ def subject(host, request):
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """An empty models/frdiff."""
+def folder(subject, tmp_path, monkeypatch):
+    """An empty models/frdiff, and nothing calibrated before."""
     import folder_paths
+
+    node = sys.modules[subject.host.NODE_CLASS_MAPPINGS["FRDiffAutoFR"].__module__]
+    monkeypatch.setattr(node, "_LAST", {})
 
     monkeypatch.setitem(folder_paths.folder_names_and_paths, "frdiff", ([str(tmp_path)], {".safetensors"}))
 
 
-def calibrated(subject):
+def calibrated(subject, seed=5):
     """The schedule that FRDiff Auto-FR makes."""
+    inputs = (subject.model, subject.positive, subject.negative, subject.latent)
     return subject.host.NODE_CLASS_MAPPINGS["FRDiffAutoFR"].execute(
-        subject.model, subject.positive, subject.negative, subject.latent, 5, STEPS, 3.0, "euler", "normal", "quick",
-        "mine", 2.0,
+        *inputs, seed, STEPS, 3.0, "euler", "normal", "quick", "mine", 2.0
     ).result[0]  # fmt: skip
 
 
@@ -59,7 +64,7 @@ def test_what_is_in_the_network_at_the_moment_makes_no_difference(subject, folde
     # It is described before the host takes the LoRA out again.
     assert notes(subject, schedule) == []
     lora(subject).sample(steps=2)
-    assert calibrated(subject).file.provenance.network == schedule.file.provenance.network
+    assert calibrated(subject, seed=6).file.provenance.network == schedule.file.provenance.network
     comfy.model_management.unload_all_models()
     assert notes(subject, schedule) == []
 

@@ -182,10 +182,8 @@ def test_a_recorded_run_is_known_again_on_several_gpus(subject):
 def assert_known_again(subject, networks):
     """The host draws new ids for the conditions of each run, and nothing is computed again all the same."""
     module = partial(in_process.engine_module, subject.host)
-    request = module("nodes.calibrating").Request(
-        subject.model, subject.positive, subject.negative, subject.latent, 5, 6, 3.0, "euler", "normal", "quick", "mine",
-        2.0,
-    )  # fmt: skip
+    inputs = (subject.model, subject.positive, subject.negative, subject.latent)
+    request = module("nodes.calibrating").Request(*inputs, 5, 6, 3.0, "euler", "normal", "quick", "mine", 2.0)
     plan = module("frdiff.auto_fr.refine").plan_between(range(6), 6, module("frdiff.schedule").StepKind.SKIP)
     computed, layer = [], next(name for name in LAST_LAYERS if name in dict(networks[0].named_modules()))
     handles = [
