@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
 from ..errors import FRDiffError
@@ -79,12 +80,33 @@ class Gates(torch.nn.Module):
         return torch.relu(2 * torch.sigmoid(self.values) - 1).sum()
 
 
+class StandIns:
+    """The tensors of networks, without a part in gradients but letting them through.
+
+    Those that were made in inference mode, as the host makes them, let none through, and are copied once.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[torch.nn.Module, dict[str, torch.Tensor]] = {}
+
+    def of(self, network: torch.nn.Module) -> dict[str, torch.Tensor]:
+        """What stands in for a network's own tensors, by their names, as far as that is needed."""
+        if network not in self._known:
+            self._known[network] = {
+                name: tensor.clone() if tensor.is_inference() else tensor.detach()
+                for name, tensor in (*network.named_parameters(), *network.named_buffers())
+                if tensor.requires_grad or tensor.is_inference()
+            }
+        return self._known[network]
+
+
 class GatedRun:
     """An engine that computes every step and answers with the newest or the last open step's output, by the gate."""
 
-    def __init__(self, gates: torch.Tensor, facts: RunFacts) -> None:
+    def __init__(self, gates: torch.Tensor, facts: RunFacts, stand_ins: StandIns) -> None:
         self._gates = gates
         self._facts = facts
+        self._stand_ins = stand_ins
         self._step = 0
         self.report = RunReport("gates", len(gates))
         self._ordinals = Ordinals()
@@ -109,7 +131,11 @@ class GatedRun:
         gate = self._gates[self._step]
 
         def answered(*args: Any, **kwargs: Any) -> Any:
-            fresh = checkpoint(lambda *inputs: forward(*inputs, **kwargs), *args, use_reentrant=False)
+            def compute(*inputs: Any) -> Any:
+                with swapped({entry: forward}):
+                    return functional_call(entry, self._stand_ins.of(entry), inputs, kwargs)
+
+            fresh = checkpoint(compute, *args, use_reentrant=False)
             kept, here = self._kept.get(place), gate.to(fresh)
             output = fresh if kept is None else here * fresh + (1 - here) * kept
             self._kept[place] = output
@@ -134,7 +160,7 @@ def learn(
     schedules on their way; the file holds the front of those, by full steps and error.
     """
     with torch.no_grad():
-        trajectory, network = record(sample, seed)
+        trajectory, _ = record(sample, seed)
     trajectory.steps()
     if trajectory.stochastic:
         raise FRDiffError(ADDS_NOISE)
@@ -148,13 +174,12 @@ def learn(
             milliseconds=trajectory.milliseconds,
         )  # fmt: skip
 
-    with constant(network):
-        for error, kinds in _training(sample, trajectory, settings or GateSettings(), progress):
-            count = kinds.count(StepKind.FULL)
-            best[count] = min(best.get(count, (error, kinds)), (error, kinds), key=lambda found: found[0])
-            known, points = points, _front(best, fewest_full(len(kinds)))
-            if points != known:
-                keep(file())
+    for error, kinds in _training(sample, trajectory, settings or GateSettings(), progress):
+        count = kinds.count(StepKind.FULL)
+        best[count] = min(best.get(count, (error, kinds)), (error, kinds), key=lambda found: found[0])
+        known, points = points, _front(best, fewest_full(len(kinds)))
+        if points != known:
+            keep(file())
     return file()
 
 
@@ -173,13 +198,13 @@ def _training(
     """Train; yields each iteration's relative error of the final latent and its schedule."""
     gates = Gates(len(trajectory.times) - 1)
     optimiser = torch.optim.Adam(gates.parameters(), lr=settings.rate)
-    truth = trajectory.final
+    truth, stand_ins = trajectory.final, StandIns()
     for iteration in range(settings.iterations):
         progress(iteration / settings.iterations, f"Learning the gates ({iteration + 1}/{settings.iterations})")
         optimiser.zero_grad()
         with torch.enable_grad(), _sentences():
             opened = gates.open()
-            final = sample(lambda facts, opened=opened: GatedRun(opened, facts), trajectory.seed, None)
+            final = sample(lambda facts, opened=opened: GatedRun(opened, facts, stand_ins), trajectory.seed, None)
             error = (final - truth.to(final)).square().mean() / truth.square().mean()
             if not error.requires_grad:
                 raise FRDiffError(NO_GRADIENT)
@@ -200,38 +225,3 @@ def _sentences() -> Iterator[None]:
         if "autograd" in str(error):
             raise FRDiffError(NO_GRADIENT) from error
         raise
-
-
-@contextmanager
-def constant(network: torch.nn.Module) -> Iterator[None]:
-    """Inside the block a network's tensors take no part in gradients but let them through.
-
-    Those of a network that was loaded in inference mode, as the host does it, let none through, and are copied.
-    """
-    replaced = [
-        (module, name, tensor, _constant(tensor))
-        for module, name, tensor in _tensors(network)
-        if tensor.requires_grad or tensor.is_inference()
-    ]
-    try:
-        for module, name, _, stand_in in replaced:
-            setattr(module, name, stand_in)
-        yield
-    finally:
-        # Where the host has put in other weights meanwhile, these stay.
-        there = {id(tensor) for _, _, tensor in _tensors(network)}
-        for module, name, tensor, stand_in in replaced:
-            if id(stand_in) in there:
-                setattr(module, name, tensor)
-
-
-def _tensors(network: torch.nn.Module) -> Iterator[tuple[torch.nn.Module, str, torch.Tensor]]:
-    """Each parameter and buffer, with its module and its name there."""
-    for module in network.modules():
-        for name, tensor in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
-            yield module, name, tensor
-
-
-def _constant(tensor: torch.Tensor) -> torch.Tensor:
-    plain = tensor.clone() if tensor.is_inference() else tensor.detach()
-    return torch.nn.Parameter(plain, requires_grad=False) if isinstance(tensor, torch.nn.Parameter) else plain
