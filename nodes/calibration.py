@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -183,4 +183,4 @@ def _say(text: str, unique_id: str | None) -> None:
 
 def _asked(request: Request) -> dict[str, Any]:
     """What a calibration depends on: everything but the dial."""
-    return {field.name: trace(getattr(request, field.name)) for field in fields(request) if field.name != "speedup"}
+    return {name: trace(value) for name, value in vars(request).items() if name != "speedup"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -25,7 +25,7 @@ def with_gradients(request: Request) -> Iterator[Request]:
     tensors no gradient can pass.
     """
     with torch.inference_mode(False), _training():
-        inputs = {field.name: _ordinary(getattr(request, field.name)) for field in fields(request)}
+        inputs = {name: _ordinary(value) for name, value in vars(request).items()}
         yield replace(request, **{**inputs, "model": _differentiable(request.model)})
 
 

@@ -17,7 +17,7 @@ from solvers import rehearsal_of
 
 from frdiff.auto_fr.calibrate import Calibration
 from frdiff.auto_fr.effort import EFFORTS, Effort
-from frdiff.auto_fr.gates import GateSettings, learn
+from frdiff.auto_fr.gates import GatedRun, GateSettings, StandIns, learn
 from frdiff.auto_fr.jobs import Trial, in_turn
 from frdiff.auto_fr.profile import record
 from frdiff.auto_fr.refine import climb, keyframes_of, neighbours, plan_between
@@ -391,6 +391,16 @@ def test_the_papers_gates_learn_a_better_than_even_schedule(sampler):
             ours, theirs = (reused_error(sampler, keyframes, truth) for keyframes in (full, even))
             better.append(math.log(theirs / ours))
     assert len(better) > 2 and sum(better) / len(better) > 0
+
+
+def test_two_calls_of_one_condition_repeat_each_its_own_output():
+    network = torch.nn.Identity()
+    run = GatedRun(torch.tensor([1.0, 0.0]), RunFacts([1.0, 0.5, 0.0]), StandIns())
+    outputs = []
+    for sigma, inputs in ((1.0, (1.0, 2.0)), (0.5, (3.0, 4.0))):
+        run.begin_evaluation(sigma)
+        outputs += [float(run.call("condition", network, lambda x=x: network(torch.tensor(x)))) for x in inputs]
+    assert outputs == [1.0, 2.0, 1.0, 2.0]
 
 
 @pytest.mark.parametrize(
