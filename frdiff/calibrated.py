@@ -64,7 +64,7 @@ class CalibratedSchedule(Schedule):
         return min(self._file.points, key=lambda point: (abs(point.cost - 1 / self.speedup), point.cost))
 
     def accept(self, describe: Callable[[], Network]) -> str | None:
-        """Raise FRDiffError for a network of another architecture; return a note for other weights, else None."""
+        """Raise FRDiffError for a network of another architecture; return a note for other weights or patches."""
         made, network = self._file.provenance.network, describe()
         if network.cls != made.cls:
             raise FRDiffError(
@@ -78,6 +78,11 @@ class CalibratedSchedule(Schedule):
             )
         if network.weights != made.weights:
             return f"The schedule {self._file.name} was calibrated with other weights of the same architecture."
+        if network.patches != made.patches:
+            return (
+                f"The LoRAs or other patches of this model's weights are not those that the schedule {self._file.name} "
+                "was calibrated with."
+            )
         return None
 
     def shortfall(self, course: Course) -> str | None:

@@ -32,11 +32,37 @@ class Point:
 
 
 @dataclass(frozen=True)
+class Milliseconds:
+    """What an evaluation took on the machine of the calibration: in full, in part where that was tried, and its stages.
+
+    A stage is named by its path in the network.
+    """
+
+    full: float
+    partial: float | None = None
+    stages: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Move:
+    """A change that made a schedule of `full` full steps better: one of them moved from step `before` to step `after`.
+
+    `error` is the relative L2 error of the final latent after it, on the recorded runs.
+    """
+
+    full: int
+    before: int
+    after: int
+    error: float
+
+
+@dataclass(frozen=True)
 class ScheduleFile:
     """A calibration: flow times of its steps, the front of schedules from many full steps to few, provenance.
 
     `times` are one more than there are steps, falling. `forced` steps are full in every point.
     `partial_cost` is the measured time of a partial step over a full one, None without partial steps.
+    `milliseconds` were measured, None where not known; `moves` were accepted by the refinement, in this order.
     """
 
     name: str
@@ -50,6 +76,8 @@ class ScheduleFile:
     method: str = "search"
     held_out: int = 0
     notes: tuple[str, ...] = ()
+    milliseconds: Milliseconds | None = None
+    moves: tuple[Move, ...] = ()
 
     @property
     def steps(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from .errors import FRDiffError
 from .forecast import FORECASTERS
 from .provenance import Network, Provenance
 from .schedule import StepKind
-from .schedule_file import CALIBRATED, PRIOR, Point, ScheduleFile
+from .schedule_file import CALIBRATED, PRIOR, Milliseconds, Move, Point, ScheduleFile
 
 FORMAT = 1
 KEY = "frdiff_schedule"
@@ -24,6 +24,8 @@ LARGEST_FILE = 1_000_000
 LARGEST_HEADER = 250_000
 MOST_STEPS = 1000
 MOST_POINTS = 1000
+MOST_STAGES = 1000
+MOST_MOVES = 1000
 LONGEST_TEXT = 200
 
 KINDS = (StepKind.FULL, StepKind.PARTIAL, StepKind.SKIP)
@@ -43,6 +45,8 @@ def to_bytes(file: ScheduleFile) -> bytes:
         "notes": list(file.notes),
         "points": [{name: value for name, value in asdict(p).items() if name != "kinds"} for p in file.points],
         "provenance": asdict(file.provenance),
+        "milliseconds": file.milliseconds and asdict(file.milliseconds),
+        "moves": [asdict(move) for move in file.moves],
     }
     arrays = {
         "times": np.array(file.times, dtype=np.float64),
@@ -85,6 +89,8 @@ def from_bytes(data: bytes, name: str) -> ScheduleFile:
         method=reader.text(header, "method"),
         held_out=int(reader.number(header, "held_out", 0, 1e6)),
         notes=tuple(reader.text({"notes": note}, "notes") for note in notes),
+        milliseconds=reader.milliseconds(header),
+        moves=reader.moves(header, len(times) - 1),
     )
 
 
@@ -150,7 +156,8 @@ class _Reader:
         made = self._dict(header, "provenance")
         network = self._dict(made, "network")
         return Provenance(
-            network=Network(*(self.text(network, key) for key in ("cls", "architecture", "weights"))),
+            # Earlier files say nothing of patches.
+            network=Network(*(self.text({"patches": "", **network}, field.name) for field in fields(Network))),
             prediction=self.text(made, "prediction"),
             sampler=self.text(made, "sampler"),
             scheduler=self.text(made, "scheduler"),
@@ -161,6 +168,24 @@ class _Reader:
             date=self.text(made, "date"),
         )
 
+    def milliseconds(self, header: dict[str, Any]) -> Milliseconds | None:
+        # Files from before these fields were added have neither.
+        if header.get("milliseconds") is None:
+            return None
+        took = self._dict(header, "milliseconds")
+        stages = self.list(took, "stages", MOST_STAGES)
+        if any(not isinstance(each, list) or len(each) != 2 for each in stages):
+            raise self.wrong("the milliseconds of a stage are not its path and a number")
+        pairs = [{"path": path, "milliseconds": passed} for path, passed in stages]
+        return Milliseconds(
+            self.number(took, "full", 0, 1e9), self.optional(took, "partial", 0, 1e9),
+            tuple((self.text(each, "path"), self.number(each, "milliseconds", 0, 1e9)) for each in pairs),
+        )  # fmt: skip
+
+    def moves(self, header: dict[str, Any], steps: int) -> tuple[Move, ...]:
+        rows = self.list(header, "moves", MOST_MOVES) if "moves" in header else []
+        return tuple(self._move(row, steps) for row in rows)
+
     def list(self, fields: dict[str, Any], key: str, longest: int) -> list[Any]:
         return self._take(fields, key, lambda value: isinstance(value, list) and len(value) <= longest)
 
@@ -169,6 +194,9 @@ class _Reader:
 
     def boolean(self, fields: dict[str, Any], key: str) -> bool:
         return self._take(fields, key, lambda value: isinstance(value, bool))
+
+    def whole(self, fields: dict[str, Any], key: str, low: int, high: int) -> int:
+        return self._take(fields, key, lambda value: type(value) is int and low <= value <= high)
 
     def number(self, fields: dict[str, Any], key: str, low: float, high: float) -> float:
         # Infinity and NaN fail the comparison.
@@ -188,6 +216,12 @@ class _Reader:
             tuple(KINDS[kind] for kind in kinds), self.number(row, "cost", 0, 1),
             self.number(row, "expected", 0, 1e30), source, self.number(row, "repair", 0, 1), **errors,
         )  # fmt: skip
+
+    def _move(self, row: Any, steps: int) -> Move:
+        if not isinstance(row, dict):
+            raise self.wrong("a move of its refinement is not an object")
+        before, after = (self.whole(row, key, 1, steps - 1) for key in ("before", "after"))
+        return Move(self.whole(row, "full", 1, steps), before, after, self.number(row, "error", 0, 1e9))
 
     def _dict(self, fields: dict[str, Any], key: str) -> dict[str, Any]:
         return self._take(fields, key, lambda value: isinstance(value, dict))

@@ -18,6 +18,7 @@ from .features import Stream
 from .following import Call, Following, Moment
 from .forecast import REUSE, Forecaster, combine, relative_error
 from .memory import Memory, is_out_of_memory
+from .ordinals import Ordinals
 from .planner import Planner
 from .probing import Stages
 from .rehearsal import Rehearsal
@@ -73,7 +74,7 @@ class Session:
         solver = None if region is not None else self._planner.solver
         self._repair = repair_of(schedule.repair, solver, [self._space_at(sigma).scales for sigma in sigmas[:-1]])
         self._compiled: set[int] = set()
-        self._ordinals: dict[Hashable, int] = {}
+        self._ordinals = Ordinals()
         self._clock = Clock()
         # The host may answer the conditions of a step from several threads, each with its own network.
         self._lock = threading.Lock()
@@ -115,7 +116,7 @@ class Session:
             self._features.start_keyframe()
         self._enter(Space(bool(self._planner.stochastic), *self._scales(sigma)))
         self._time = self._flow_time(sigma)
-        self._ordinals.clear()
+        self._ordinals.start()
         self.report.records.append(self._record)
         self._following.begin(
             Moment(self._step.kind, self._time, len(self.report.records), self._planner.max_age, self._space)
@@ -139,12 +140,10 @@ class Session:
         """
         if self._record is None:
             raise RuntimeError("begin_evaluation comes before the first call.")
-        with self._lock:
-            ordinal = self._ordinals.get((key, id(network)), 0)
-            self._ordinals[key, id(network)] = ordinal + 1
+        numbered = self._ordinals.numbered((key, id(network)))
         if compiled is not None:
             self._compiled.add(id(network))
-        call = Call((key, id(network), ordinal), network, network if compiled is None else compiled, x)
+        call = Call(numbered, network, network if compiled is None else compiled, x)
         result = self._memory.attempt(lambda: self._attempt(call, run), self._forget)
         with self._lock:
             self._planner.noted_call(result)

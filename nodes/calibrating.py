@@ -12,10 +12,11 @@ import torch
 
 from ..frdiff.auto_fr.calibrate import HELD_OUT
 from ..frdiff.auto_fr.engine import MakeEngine
-from ..frdiff.provenance import VERSION, Network, Provenance
+from ..frdiff.provenance import VERSION, Provenance
 from ..frdiff.schedule_file import CALIBRATED, ScheduleFile
 from .host import attach_engine
 from .inputs import one_latent
+from .networks import network_of_model
 
 SEED_MAX = 0xFFFFFFFFFFFFFFFF
 UNCALIBRATED = "Use the dial of FRDiff KSampler, which needs no calibration."
@@ -54,13 +55,12 @@ class Request:
         )  # fmt: skip
 
     def provenance(self) -> Provenance:
-        """Where the calibration comes from, before its network has been seen."""
+        """Where the calibration comes from, before its stages are known."""
         prediction = getattr(getattr(self.model.model, "model_type", None), "name", "unknown")
         size = "x".join(str(length) for length in self._latent().shape[1:])
         today = datetime.date.today().isoformat()
-        return Provenance(
-            Network("", "", ""), prediction, self.sampler_name, self.scheduler, self.cfg, size, 0, VERSION, today
-        )
+        network = network_of_model(self.model)
+        return Provenance(network, prediction, self.sampler_name, self.scheduler, self.cfg, size, 0, VERSION, today)
 
     def _prompt(self, run: int) -> Any:
         """The prompts in turn; of several the last is kept for judging, which begins with it."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import weakref
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from .fronts import show_front
 from .inputs import CATEGORY, ScheduleType
 from .live import node_id, prompt_server
 from .schedule_folder import NOTHING, file_names, find_file, free_path
+from .traces import trace
 
 MORE_PROMPTS = ("positive_2", "positive_3", "positive_4")
 
@@ -37,21 +37,14 @@ def _speedup_input() -> io.Input:
 
 @dataclass(frozen=True, eq=False)
 class _Made:
-    """A finished calibration; the model is not kept alive by it."""
+    """A finished calibration; neither the model nor the conditions are kept alive by it."""
 
-    model: weakref.ref
-    inputs: dict[str, Any]
+    asked: dict[str, Any]
     path: Path
 
-    @classmethod
-    def of(cls, request: Request, path: Path) -> _Made:
-        """What was asked for, and the file that came of it."""
-        return cls(weakref.ref(request.model), _inputs(request), path)
-
     def fits(self, request: Request) -> bool:
-        """Whether a calibration of these inputs would be the same one again: ComfyUI keeps objects that it reuses."""
-        same = all(_is_same(self.inputs[name], value) for name, value in _inputs(request).items())
-        return same and self.model() is request.model and self.path.is_file()
+        """Whether a calibration of these inputs would be the same one again."""
+        return self.asked == _asked(request) and self.path.is_file()
 
 
 # The last calibration of each node: turning the dial executes the node, and must not calibrate again.
@@ -121,7 +114,7 @@ class FRDiffAutoFR(io.ComfyNode):
         else:
             path = free_path(name)
             file = cls._calibrate(request, path)
-            _LAST[unique_id] = _Made.of(request, path)
+            _LAST[unique_id] = _Made(_asked(request), path)
         text = describe(file)
         _say(text, unique_id)
         return io.NodeOutput(calibrated(file, speedup), ui={"text": [text]})
@@ -188,11 +181,6 @@ def _say(text: str, unique_id: str | None) -> None:
         server.send_progress_text(text, unique_id)
 
 
-def _inputs(request: Request) -> dict[str, Any]:
-    """What a calibration depends on, besides the model: everything but the dial."""
-    names = {field.name for field in fields(request)} - {"model", "speedup"}
-    return {name: vars(request)[name] for name in names}
-
-
-def _is_same(a: Any, b: Any) -> bool:
-    return a is b or (isinstance(a, int | float | str) and a == b)
+def _asked(request: Request) -> dict[str, Any]:
+    """What a calibration depends on: everything but the dial."""
+    return {name: trace(value) for name, value in vars(request).items() if name != "speedup"}

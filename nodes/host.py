@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import torch
@@ -16,10 +16,10 @@ from ..frdiff.errors import FRDiffError
 from ..frdiff.facts import RunFacts, default_flow_time
 from ..frdiff.memory import is_out_of_memory
 from ..frdiff.presets import EVERY_STEP, for_speedup
-from ..frdiff.provenance import network_of
 from ..frdiff.report import RunReport
 from ..frdiff.schedule import Schedule
 from ..frdiff.session import Session
+from .networks import network_of_model
 from .rehearsal import rehearse
 from .reserving import reserving
 
@@ -50,8 +50,7 @@ def attach(model: Any, schedule: Schedule | None, tell: TellReport, observe: Obs
         raise FRDiffError("The input `model` is not a diffusion model. Connect the MODEL output of a loader.")
     if schedule is None:
         return attach_engine(model, None, tell)
-    network = model.get_model_object("diffusion_model")
-    note = schedule.accept(lambda: network_of(getattr(network, "_orig_mod", network)))
+    note = schedule.accept(lambda: network_of_model(model))
 
     def session(facts: RunFacts) -> Session:
         run = Session(
@@ -103,7 +102,7 @@ def _outer_sample(make: MakeEngine, tell: Callable[[Any], None]) -> Callable[...
         session = make(facts)
         # Those of picture and sound, which come as one row of numbers.
         shapes = kwargs.get("latent_shapes") or [noise.shape]
-        _add_run_wrappers(options.setdefault("wrappers", {}), session, shapes)
+        _add_run_wrappers(options.setdefault("wrappers", {}), session, shapes, condition_names(guider))
         try:
             result = executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kwargs)
             session.report.finished = True
@@ -149,7 +148,19 @@ _ONE, _NONE = torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.flo
 _NOISE_ALONE, _DATA_ALONE = (_ONE, _NONE), (_NONE, _ONE)
 
 
-def _add_run_wrappers(wrappers: dict[str, dict[str, list[Any]]], session: Any, shapes: Any) -> None:
+def condition_names(guider: Any) -> dict[Any, str]:
+    """What a guider's conditions are called in every run, by the ids that the host draws anew for each."""
+    conditions = getattr(guider, "conds", None)
+    if not isinstance(conditions, dict):
+        # A guider of another pack; its conditions have other names in every run.
+        return {}
+    return {each["uuid"]: f"{name} {i}" for name, listed in conditions.items() for i, each in enumerate(listed or ())
+            if isinstance(each, dict) and "uuid" in each}  # fmt: skip
+
+
+def _add_run_wrappers(
+    wrappers: dict[str, dict[str, list[Any]]], session: Any, shapes: Any, names: Mapping[Any, str]
+) -> None:
     evaluations_seen, called_at = False, None
 
     def predict_noise(executor: Any, x: torch.Tensor, timestep: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -182,7 +193,7 @@ def _add_run_wrappers(wrappers: dict[str, dict[str, list[Any]]], session: Any, s
         compiled = None if entered is network else entered
         # The network is given each part of the latent by itself.
         latent = unpack_latents(x, kwargs["latent_shapes"]) if "latent_shapes" in kwargs else x
-        return session.call(stream_key(x, options, control, model), network, run, compiled, latent)
+        return session.call(stream_key(x, options, control, model, names), network, run, compiled, latent)
 
     wrappers.setdefault(WrappersMP.PREDICT_NOISE, {})[KEY] = [predict_noise]
     # An engine that only records has no budget.
@@ -194,14 +205,20 @@ def _add_run_wrappers(wrappers: dict[str, dict[str, list[Any]]], session: Any, s
     innermost[KEY] = [apply_model]
 
 
-def stream_key(x: torch.Tensor, options: dict[str, Any], control: Any, model: Any) -> Hashable:
-    """What makes two calls comparable: conditions, shape, window, attention patches, hooks and control."""
+def stream_key(
+    x: torch.Tensor, options: dict[str, Any], control: Any, model: Any, names: Mapping[Any, str] | None = None
+) -> Hashable:
+    """What makes two calls comparable: conditions, shape, device, window, attention patches, hooks and control.
+
+    With `names` of the conditions it is the same in every run.
+    """
     window = options.get("context_window")
     patches = options.get("patches_replace", {})
     return (
-        tuple(options.get("uuids", ())),
+        tuple((names or {}).get(uuid, uuid) for uuid in options.get("uuids", ())),
         tuple(options.get("cond_or_uncond", ())),
         tuple(x.shape),
+        str(x.device),
         tuple(window.index_list) if window is not None else None,
         tuple(sorted(f"{name} {place}" for name, places in patches.items() for place in places)),
         _hook_strengths(model),

@@ -4,6 +4,7 @@
     python scripts/calibrate.py workflow.json --output my.safetensors
     python scripts/calibrate.py workflow.json --ray local       with workers on this machine
     python scripts/calibrate.py workflow.json --ray ADDRESS     with the workers of a Ray cluster
+    python scripts/calibrate.py workflow.json --method gates    learned with gradients, as the paper's Auto-FR
 
 `workflow.json` has a node FRDiff Auto-FR and was exported in API format. docs/calibrate.md says more.
 """
@@ -14,6 +15,7 @@ import argparse
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,10 @@ INSIDE = "FRDIFF_CALIBRATE_INSIDE"
 NODE = "FRDiffAutoFR"
 # Instead of the node's time limit, so that the file does not depend on how fast the machine is.
 TRIES = 60
+SEARCH, GATES = "search", "gates"
+
+# The file of a name; tells its progress and hands on each better file.
+Calibrate = Callable[[str, Any, Any], Any]
 
 
 def main() -> int:
@@ -53,12 +59,18 @@ def parse(command_line: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--tries", type=int, default=TRIES, metavar="N", help=f"thorough: changes tried per speed-up ({TRIES})"
     )
+    parser.add_argument("--method", choices=[SEARCH, GATES], default=SEARCH, help="gates: as the paper's Auto-FR")
+    parser.add_argument("--iterations", type=int, metavar="N", help="gates: how many runs to learn from")
+    parser.add_argument("--rate", type=float, metavar="X", help="gates: how far they move at each of these")
+    parser.add_argument("--weight", type=float, metavar="X", help="gates: what computed steps count against the error")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="where to compute")
     parser.add_argument("--ray", metavar="ADDRESS", help="a Ray cluster's address, or local to start one here")
     parser.add_argument("--workers", type=int, metavar="N", help="how many Ray workers; one per GPU, or as CPUs allow")
     arguments = parser.parse_args(command_line)
     if arguments.output and arguments.output.suffix != ".safetensors":
         parser.error("--output must end in .safetensors")
+    if arguments.method == GATES and arguments.ray:
+        parser.error("--method gates runs in one process, because each of its runs learns from the one before")
     return arguments
 
 
@@ -78,37 +90,66 @@ def _inside(arguments: argparse.Namespace) -> int:
     try:
         if arguments.ray:
             with ray_workers.cluster(arguments, prompt, node, _say) as workers:
-                return _calibrate(host, arguments, workers.order, workers.do)
+                return _write(host, arguments, workers.order, _searching(host, arguments, workers.order, workers.do))
         request = request_of(host, prompt, node)
+        order = order_of(request)
+        if arguments.method == GATES:
+            return _write(host, arguments, order, _learning(host, arguments, order, request))
         do = in_process.engine_module(host, "frdiff.auto_fr.jobs").in_turn(request.sample)
-        return _calibrate(host, arguments, order_of(request), do)
+        return _write(host, arguments, order, _searching(host, arguments, order, do))
     except errors.FRDiffError as error:
         print(f"The calibration stopped: {error}", file=sys.stderr)
         return 1
 
 
-def _calibrate(host: Any, arguments: argparse.Namespace, order: dict[str, Any], do: Any) -> int:
-    import in_process
+def _searching(host: Any, arguments: argparse.Namespace, order: dict[str, Any], do: Any) -> Calibrate:
     import torch
-    from tqdm import tqdm
+    from in_process import engine_module
 
-    names = ("frdiff.auto_fr.calibrate", "frdiff.auto_fr.effort", "frdiff.schedule_store", "nodes.calibrating")
-    calibrate, effort, files, calibrating = (in_process.engine_module(host, name) for name in names)
-    path = arguments.output or in_process.engine_module(host, "nodes.schedule_folder").free_path(order["name"])
-    chosen = effort.EFFORTS[order["effort"]]
+    chosen = engine_module(host, "frdiff.auto_fr.effort").EFFORTS[order["effort"]]
     chosen = replace(chosen, seconds=0.0, climbed=arguments.tries if chosen.seconds else None)
     if arguments.held_out is not None:
         chosen = replace(chosen, held_out=arguments.held_out)
+
+    def calibrate(name: str, progress: Any, keep: Any) -> Any:
+        calibration = engine_module(host, "frdiff.auto_fr.calibrate").Calibration
+        with torch.inference_mode():
+            return calibration(do, chosen, order["made"], name, order["seed"], progress).run(keep)
+
+    return calibrate
+
+
+def _learning(host: Any, arguments: argparse.Namespace, order: dict[str, Any], request: Any) -> Calibrate:
+    from in_process import engine_module
+
+    gates = engine_module(host, "frdiff.auto_fr.gates")
+    given = {name: getattr(arguments, name) for name in ("iterations", "rate", "weight")}
+    settings = gates.GateSettings(**{name: value for name, value in given.items() if value is not None})
+
+    def calibrate(name: str, progress: Any, keep: Any) -> Any:
+        with engine_module(host, "nodes.gradients").with_gradients(request) as learner:
+            return gates.learn(learner.sample, order["made"], name, order["seed"], settings, progress, keep)
+
+    return calibrate
+
+
+def _write(host: Any, arguments: argparse.Namespace, order: dict[str, Any], calibrate: Calibrate) -> int:
+    """Calibrate with a bar and write what is known as soon as it is; returns the exit code."""
+    from in_process import engine_module
+    from tqdm import tqdm
+
+    store, calibrating, folder = (
+        engine_module(host, name) for name in ("frdiff.schedule_store", "nodes.calibrating", "nodes.schedule_folder")
+    )
+    path = arguments.output or folder.free_path(order["name"])
     with tqdm(total=100, bar_format="{percentage:3.0f}%|{bar}| {elapsed} {desc}", dynamic_ncols=True) as bar:
 
         def progress(part: float, text: str) -> None:
             bar.n = 100 * part
             bar.set_description_str(text)
 
-        calibration = calibrate.Calibration(do, chosen, order["made"], path.stem, order["seed"], progress)
         try:
-            with torch.inference_mode():
-                file = calibration.run(lambda known: files.write_schedule(path, known))
+            file = calibrate(path.stem, progress, lambda known: store.write_schedule(path, known))
         except KeyboardInterrupt:
             known = f"What was known by then is in {path}." if path.is_file() else "Nothing was known yet."
             print(f"\nThe calibration was interrupted. {known}", file=sys.stderr)

@@ -13,21 +13,20 @@ import numpy as np
 
 from ..errors import FRDiffError
 from ..forecast import KRIGING
-from ..prior import FEWEST
 from ..provenance import Provenance
 from ..schedule import Plan, StepKind, plan_of
-from ..schedule_file import CALIBRATED, PRIOR, Point, ScheduleFile
+from ..schedule_file import CALIBRATED, PRIOR, Move, Point, ScheduleFile
+from ..schedule_format import MOST_MOVES
 from .effort import FEWEST_RUNS, Effort
 from .jobs import Do, FewerSteps, Job, Recording, Trial
-from .profile import Trajectory
-from .refine import Move, climb
+from .refine import climb
 from .runs import PEAK, Runs
-from .search import front, interpolated_gains
+from .search import fewest_full, front, interpolated_gains
+from .trajectory import Trajectory
 from .verdicts import clearly_less, mean_error, verdicts
 
 # Seeds of the runs that schedules are judged on lie this far from those that they are made from.
 HELD_OUT = 1000
-FASTEST = 8
 FEWEST_STEPS = 4
 PEAKS = (PEAK, 3.0, 1.0)
 # Tables of the search grow with the square of the steps and with the gap, and a file has to stay small.
@@ -74,7 +73,7 @@ class Calibration:
         self._attempts: dict[int, Attempt] = {}
         self._tried: dict[int, Point] = {}
         self._judged = False
-        self.moves: list[Move] = []
+        self._moves: list[Move] = []
 
     def run(self, keep: Keep) -> ScheduleFile:
         """Do it all; `keep` is given each better file as soon as it is known."""
@@ -102,8 +101,8 @@ class Calibration:
         return ScheduleFile(
             self._name, first.times, tuple(points), self._made, KRIGING,
             stochastic=first.stochastic, partial_cost=first.partial_cost if first.stochastic else None,
-            method="refined" if self.moves else "search", held_out=self._effort.held_out if self._judged else 0,
-            notes=(*notes, *own),
+            method="refined" if self._moves else "search", held_out=self._effort.held_out if self._judged else 0,
+            notes=(*notes, *own), milliseconds=first.milliseconds, moves=tuple(self._moves[-MOST_MOVES:]),
         )  # fmt: skip
 
     def _results(self, jobs: Sequence[Job], doing: str, part: Part) -> Iterator[Any]:
@@ -124,12 +123,11 @@ class Calibration:
 
     def _record(self) -> None:
         jobs = [Recording(self._seed + number, anchor_every=number + 4) for number in range(self._effort.runs)]
-        for recorded in self._results(jobs, "Recording runs", (0.0, 0.3)):
-            trajectory = recorded.trajectory
+        for trajectory in self._results(jobs, "Recording runs", (0.0, 0.3)):
             if len(trajectory.times) <= FEWEST_STEPS:
                 raise FRDiffError(f"Auto-FR needs at least {FEWEST_STEPS} steps; set more steps.")
             if not self._runs.recorded:
-                self._made = replace(self._made, network=recorded.network, stages=trajectory.stages)
+                self._made = replace(self._made, stages=trajectory.stages)
             self._runs.add(trajectory)
 
     def _measure_gains(self) -> None:
@@ -159,8 +157,7 @@ class Calibration:
             peak: front(runs.cost(peak), steps, min(max(8, steps // 3), LONGEST_GAP))
             for peak in PEAKS[: self._effort.peaks]
         }
-        fewest = max(steps / FASTEST, min(FEWEST, steps))
-        found = [keyframes for keyframes in self._fronts[PEAK] if len(keyframes) >= fewest]
+        found = [keyframes for keyframes in self._fronts[PEAK] if len(keyframes) >= fewest_full(steps)]
         kept = found[:: math.ceil(len(found) / MOST_POINTS)]
         self._points = [runs.point(runs.plan(keyframes)) for keyframes in reversed(kept)]
 
@@ -209,7 +206,7 @@ class Calibration:
             plan, reached, moves = climb(
                 best.plan, best.logs, logs, self._runs.total, time.monotonic() + seconds, self._effort.climbed
             )
-            self.moves += moves
+            self._moves += moves
             self._note(index, Attempt(plan, best.repair, reached))
             known()
 
@@ -218,8 +215,7 @@ class Calibration:
         if not self._effort.held_out:
             return
         seeds = range(self._seed + HELD_OUT, self._seed + HELD_OUT + self._effort.held_out)
-        recorded = self._results([Recording(seed) for seed in seeds], "Recording runs to judge by", (0.8, 0.9))
-        truths = [each.trajectory for each in recorded]
+        truths = list(self._results([Recording(seed) for seed in seeds], "Recording runs to judge by", (0.8, 0.9)))
         jobs: list[Job] = []
         for index, point in self._tried.items():
             ours, prior = plan_of([(kind, 1.0) for kind in point.kinds]), self._priors[index]

@@ -6,21 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..families import Family
-from ..provenance import Network, network_of
 from ..schedule import Plan
 from .engine import Sample
-from .profile import Trajectory, record
+from .profile import record
 from .rollout import final_error, plain_run, roll_out
+from .trajectory import Trajectory
 
 Families = dict[str, Family] | None
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """A recorded run, and the network that made it."""
-
-    trajectory: Trajectory
-    network: Network
 
 
 @dataclass(frozen=True)
@@ -31,10 +23,9 @@ class Recording:
     anchor_every: int = 0
     truth: None = None
 
-    def done(self, sample: Sample, families: Families) -> Recorded:
+    def done(self, sample: Sample, families: Families) -> Trajectory:
         """The record."""
-        trajectory, network = record(sample, self.seed, families, self.anchor_every)
-        return Recorded(trajectory, network_of(network))
+        return record(sample, self.seed, families, self.anchor_every)[0]
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field, replace
-from statistics import median
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,69 +13,19 @@ from ..errors import FRDiffError
 from ..facts import RunFacts
 from ..families import Family
 from ..features import Features, Stream
+from ..ordinals import Ordinals
 from ..planner import step_index
 from ..probing import Stages
 from ..report import RunReport
-from ..schedule import Course, course_of
+from ..schedule import course_of
 from ..solver import SolverWatch
 from ..stages import StageCall
 from ..swapping import swapped
 from .engine import Sample
-
-CANNOT_FOLLOW = (
-    "Auto-FR cannot calibrate this sampler: it did not evaluate the model once at every step. "
-    "Choose another sampler, such as euler or dpmpp_2m; the schedule can then be used with this one."
-)
+from .timing import measures_stages, timed, timing
+from .trajectory import Evaluation, Trajectory
 
 OTHER_CACHE = "Auto-FR cannot calibrate a model with another cache on it: remove EasyCache or LazyCache first."
-
-
-@dataclass
-class Evaluation:
-    """One evaluation of a full run: the step it belongs to, the network's outputs in call order, on the CPU.
-
-    `x` and `denoised` are what the sampler gave and got. `partial` are the errors that partial steps had here, by
-    the keyframe that they reused: one list of tensors per keyframe, in call order.
-    """
-
-    step: int
-    sigma: float
-    time: float
-    x: torch.Tensor
-    denoised: torch.Tensor | None = None
-    outputs: list[Any] = field(default_factory=list)
-    partial: dict[int, list[torch.Tensor]] = field(default_factory=dict)
-    full_ms: float = 0.0
-    partial_ms: float = 0.0
-
-
-@dataclass
-class Trajectory:
-    """A full run: its noise levels, its evaluations and its final latent."""
-
-    seed: int
-    sigmas: tuple[float, ...]
-    times: tuple[float, ...]
-    evaluations: list[Evaluation]
-    stochastic: bool
-    stages: int
-    final: torch.Tensor
-    # The run as a schedule sees it.
-    course: Course
-
-    @property
-    def partial_cost(self) -> float | None:
-        """Measured time of a partial step over a full one."""
-        pairs = [e for e in self.evaluations if e.partial_ms]
-        if not pairs:
-            return None
-        return min(median(e.partial_ms for e in pairs) / median(e.full_ms for e in pairs), 1.0)
-
-    def steps(self) -> list[Evaluation]:
-        """The evaluations; raises FRDiffError when there is not one for each step."""
-        if [evaluation.step for evaluation in self.evaluations] != list(range(len(self.sigmas) - 1)):
-            raise FRDiffError(CANNOT_FOLLOW)
-        return self.evaluations
 
 
 class Recorder:
@@ -99,6 +48,9 @@ class Recorder:
         self._stages = Stages(families, inner=True)
         self._anchor_every = anchor_every
         self._features = Features(float("inf"), history=1)
+        self._ordinals = Ordinals()
+        # The host may answer the conditions of a step from several threads, each with its own network.
+        self._lock = threading.Lock()
         self._anchor: int | None = None
         self._compiled = False
         self._watch = SolverWatch(facts.region)
@@ -121,6 +73,7 @@ class Recorder:
         first = not self.evaluations or self.evaluations[-1].step != step
         if self._noisy and first and step % max(self._anchor_every, 1) == 0:
             self._anchor = step
+        self._ordinals.start()
         self.evaluations.append(Evaluation(step, sigma, self._flow_time(sigma), compact(x)))
 
     def end_evaluation(self, denoised: torch.Tensor) -> None:
@@ -144,7 +97,8 @@ class Recorder:
         with swapped({entry: recorded}, self._compiled):
             result = run()
         if isinstance(result, torch.Tensor):
-            self._watch.called(result)
+            with self._lock:
+                self._watch.called(result)
         return result
 
     def close(self) -> Recorder:
@@ -156,6 +110,10 @@ class Recorder:
         """What was recorded of a run that ended with `final`."""
         course = replace(course_of(self._sigmas, self._flow_time, self._rehearsal), stochastic=self._noisy)
         times = tuple(self._flow_time(sigma) for sigma in self._sigmas)
+        for evaluation in self.evaluations:
+            # In whatever order threads came.
+            evaluation.outputs = _sorted(evaluation.outputs)
+            evaluation.partial = {keyframe: _sorted(errors) for keyframe, errors in evaluation.partial.items()}
         return Trajectory(
             seed, tuple(self._sigmas), times, self.evaluations, self._noisy, self.stages, final.detach().cpu(), course
         )
@@ -165,43 +123,44 @@ class Recorder:
         return self._rehearsal.adds_noise if self._rehearsal else bool(self._watch.stochastic)
 
     def _computed(self, key: Hashable, network: torch.nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
-        evaluation = self.evaluations[-1]
-        key = (key, id(network), len(evaluation.outputs))
+        evaluation, anchor = self.evaluations[-1], self._anchor
+        call = self._ordinals.numbered(key)
         stages = self._stages.of(network)
-        partial = None
-        if stages and evaluation.step == self._anchor:
-            stream = self._features.start(key)
+        place, partial = (call, id(network)), None
+        if stages and evaluation.step == anchor:
+            stream = self._features.start(place)
             with swapped(StageCall(stages, stream, self._features).remembering(), self._compiled):
                 output = forward(*args, **kwargs)
         else:
-            remembered = self._features.get(key) if stages and self._anchor is not None else None
+            remembered = self._features.get(place) if stages and anchor is not None else None
             if remembered is not None:
                 # The network may use up what it is given.
-                partial = self._timed(evaluation, "partial_ms", lambda: self._partial(stages, remembered, forward,
-                                      _again(args), _again(kwargs)))  # fmt: skip
-            with self._stages.watching(network):
-                output = self._timed(evaluation, "full_ms", lambda: forward(*args, **kwargs))
-        evaluation.outputs.append(each_tensor(compact, output))
-        if partial is not None and isinstance(output, torch.Tensor) and self._anchor is not None:
-            errors = evaluation.partial.setdefault(self._anchor, [])
-            errors.append(compact(partial - output))
+                partial, partial_ms = timed(lambda: self._partial(stages, remembered, forward, _again(args),
+                                                                  _again(kwargs)), args)  # fmt: skip
+                with self._lock:
+                    evaluation.partial_ms += partial_ms
+            output = self._full(evaluation, network, lambda: forward(*args, **kwargs), args)
+        evaluation.outputs[call] = each_tensor(compact, output)
+        if partial is not None and isinstance(output, torch.Tensor) and anchor is not None:
+            with self._lock:
+                evaluation.partial.setdefault(anchor, {})[call] = compact(partial - output)
+        return output
+
+    def _full(self, evaluation: Evaluation, network: torch.nn.Module, compute: Callable[[], Any], given: Any) -> Any:
+        def note(path: str, passed: float) -> None:
+            with self._lock:
+                evaluation.stage_ms[path] = evaluation.stage_ms.get(path, 0.0) + passed
+
+        measured = self._stages.of(network) if measures_stages(evaluation.step) else ()
+        with self._stages.watching(network), swapped(timing(measured, note), self._compiled):
+            output, passed = timed(compute, given)
+        with self._lock:
+            evaluation.full_ms += passed
         return output
 
     def _partial(self, stages: Any, stream: Stream, forward: Any, args: Any, kwargs: Any) -> Any:
         with swapped(StageCall(stages, stream, self._features).reusing(), self._compiled):
             return forward(*args, **kwargs)
-
-    def _timed(self, evaluation: Evaluation, name: str, compute: Callable[[], Any]) -> Any:
-        _wait()
-        started = time.perf_counter()
-        result = compute()
-        _wait()
-        passed = (time.perf_counter() - started) * 1000
-        if name == "full_ms":
-            evaluation.full_ms += passed
-        else:
-            evaluation.partial_ms += passed
-        return result
 
 
 def record(
@@ -241,6 +200,6 @@ def _again(value: Any) -> Any:
     return value
 
 
-def _wait() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+def _sorted(named: dict[Hashable, Any]) -> dict[Hashable, Any]:
+    """The same in the order of the names as texts, because names are not all of one type."""
+    return dict(sorted(named.items(), key=lambda item: repr(item[0])))

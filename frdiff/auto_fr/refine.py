@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from ..schedule import Plan, StepKind, plan_of
+from ..schedule_file import Move
 
 # How far a keyframe is moved at once, and how many of the moves that the search likes best are tried.
 REACH = 3
@@ -17,14 +17,6 @@ TRIED = 12
 
 # The logarithms of plans' errors on the recorded runs, plan by plan; those not asked for need not be known.
 Logs = Callable[[list[Plan]], Iterator[np.ndarray]]
-
-
-@dataclass(frozen=True)
-class Move:
-    """An accepted change of keyframes, and the relative error of the final latent after it."""
-
-    keyframes: tuple[int, ...]
-    error: float
 
 
 def climb(
@@ -48,11 +40,16 @@ def climb(
             tried.add(option)
             reached = next(found)
             if reached.mean() < logs.mean():
+                moves.append(_move(keyframes_of(plan), option, math.exp(reached.mean())))
                 plan, logs = candidate, reached
-                moves.append(Move(option, math.exp(reached.mean())))
                 break
         else:
             return plan, logs, moves
+
+
+def _move(keyframes: tuple[int, ...], moved: tuple[int, ...], error: float) -> Move:
+    (before,), (after,) = set(keyframes) - set(moved), set(moved) - set(keyframes)
+    return Move(len(keyframes), before, after, error)
 
 
 def neighbours(keyframes: tuple[int, ...], steps: int) -> list[tuple[int, ...]]:

@@ -11,13 +11,15 @@ import torch
 from ..facts import RunFacts
 from ..families import Family
 from ..forecast import KRIGING
+from ..ordinals import Ordinals
 from ..report import RunReport
 from ..schedule import Course, Plan, Schedule, StepKind
 from ..session import Session
 from ..swapping import swapped
 from .engine import Sample
-from .profile import Trajectory, each_tensor
+from .profile import each_tensor
 from .refine import plan_between
+from .trajectory import Trajectory
 
 
 @dataclass(frozen=True)
@@ -53,13 +55,13 @@ class Rollout:
         self._shared = shared_steps(plan)
         self._replays = True
         self._number = -1
-        self._calls = 0
+        self._ordinals = Ordinals()
 
     def begin_evaluation(self, sigma: float, x: torch.Tensor | None = None) -> None:
         """Start an evaluation."""
         self._session.begin_evaluation(sigma, x)
         self._number += 1
-        self._calls = 0
+        self._ordinals.start()
         known = self._recorded[self._number] if self._number < len(self._recorded) else None
         self._replays = self._replays and known is not None and known.step < self._shared and known.sigma == sigma
 
@@ -74,9 +76,7 @@ class Rollout:
         """Answer one network call."""
         if not self._replays:
             return self._session.call(key, network, run, compiled, x)
-        outputs = self._recorded[self._number].outputs
-        output = outputs[self._calls] if self._calls < len(outputs) else None
-        self._calls += 1
+        output = self._recorded[self._number].outputs.get(self._ordinals.numbered(key))
         entry = network if compiled is None else compiled
         forward = entry.forward
 

@@ -10,9 +10,9 @@ from ..forecast import KRIGING
 from ..prior import PriorSchedule
 from ..schedule import Plan, StepKind
 from ..schedule_file import Point
-from .profile import Trajectory
 from .refine import keyframes_of, plan_between
 from .search import ForecastCost, Geometry, PartialCost, SegmentCosts, geometry, total_cost
+from .trajectory import Trajectory
 
 # Suppressing peaks against adding up: docs/findings_auto_fr.md.
 PEAK = 2.0

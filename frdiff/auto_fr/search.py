@@ -12,8 +12,10 @@ import torch
 from ..errors import FRDiffError
 from ..forecast import KRIGING, Forecaster, log_noise_ratio
 from ..keyframes import best_keyframes
-from .profile import Evaluation, Trajectory
+from ..prior import FEWEST
+from .trajectory import Evaluation, Trajectory
 
+FASTEST = 8
 # Elements of a latent that the guidance is fitted on.
 FITTED = 65536
 # Columns of the outputs that are multiplied at a time, in double precision, or the differences would drown. Guided
@@ -57,7 +59,7 @@ def geometry(trajectory: Trajectory) -> Geometry:
         columns = torch.stack([_guided(evaluation, shares, start=start) for evaluation in evaluations]).double()
         gram += columns @ columns.T
     partial = {
-        (keyframe, evaluation.step): float(_guided(evaluation, shares, errors).double().norm())
+        (keyframe, evaluation.step): float(_guided(evaluation, shares, list(errors.values())).double().norm())
         for evaluation in evaluations
         for keyframe, errors in evaluation.partial.items()
     }
@@ -162,6 +164,11 @@ def front(cost: SegmentCosts, steps: int, longest_gap: int) -> list[tuple[int, .
     return best_keyframes(steps, cost, longest_gap)
 
 
+def fewest_full(steps: int) -> float:
+    """How many full steps a schedule has at least."""
+    return max(steps / FASTEST, min(FEWEST, steps))
+
+
 def interpolated_gains(measured: dict[float, float], steps: int) -> np.ndarray:
     """How much farther errors travel than one Euler step, for each step, from what was measured at some."""
     places = sorted(measured)
@@ -173,7 +180,7 @@ def _guidance(evaluation: Evaluation) -> list[float]:
 
     Every prediction type and linear guidance has this form. Outputs of other shapes count alike.
     """
-    parts = _parts(evaluation, evaluation.outputs)
+    parts = _parts(evaluation, evaluation.answers)
     if parts is None or evaluation.denoised is None:
         return [evaluation.sigma]
     stride = max(evaluation.x.numel() // FITTED, 1)
@@ -188,7 +195,7 @@ def _guided(
 ) -> torch.Tensor:
     """The guided output as one row: all of it, or CHUNK columns from `start`."""
     columns = slice(None) if start is None else slice(start, start + CHUNK)
-    outputs = evaluation.outputs if outputs is None else outputs
+    outputs = evaluation.answers if outputs is None else outputs
     parts = _parts(evaluation, outputs)
     if parts is None or len(parts) != len(shares):
         return torch.cat([tensor.reshape(-1).float() for tensor in _flat(outputs)])[columns]
@@ -199,9 +206,9 @@ def _guided(
 
 
 def _length(evaluation: Evaluation, shares: np.ndarray) -> int:
-    parts = _parts(evaluation, evaluation.outputs)
+    parts = _parts(evaluation, evaluation.answers)
     if parts is None or len(parts) != len(shares):
-        return sum(tensor.numel() for tensor in _flat(evaluation.outputs))
+        return sum(tensor.numel() for tensor in _flat(evaluation.answers))
     return evaluation.x.numel()
 
 

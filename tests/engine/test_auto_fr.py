@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from solvers import rehearsal_of
 
 from frdiff.auto_fr.calibrate import Calibration
 from frdiff.auto_fr.effort import EFFORTS, Effort
-from frdiff.auto_fr.gates import GateSettings, learn
+from frdiff.auto_fr.gates import GatedRun, GateSettings, StandIns, learn
 from frdiff.auto_fr.jobs import Trial, in_turn
 from frdiff.auto_fr.profile import record
 from frdiff.auto_fr.refine import climb, keyframes_of, neighbours, plan_between
@@ -43,8 +44,11 @@ class Block(torch.nn.Module):
     def __init__(self, width, seed):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.randn(width, width, generator=torch.Generator().manual_seed(seed)) / 3)
+        self.slow = 0.0
 
     def forward(self, x, t):
+        if self.slow:
+            time.sleep(self.slow)
         return x + torch.tanh(x @ self.weight) * t
 
 
@@ -134,7 +138,8 @@ def test_a_roll_out_computes_only_what_differs_from_the_record(sampler):
 def test_the_cost_is_the_length_of_the_sum_of_the_errors(sampler):
     trajectory, _ = record(sampler, 3)
     run = geometry(trajectory)
-    outputs = torch.stack([e.outputs[0].reshape(-1) for e in trajectory.steps()]).double().numpy()
+    (only,) = trajectory.evaluations[0].outputs
+    outputs = torch.stack([e.outputs[only].reshape(-1) for e in trajectory.steps()]).double().numpy()
     gains = np.linspace(0.5, 2, STEPS)
     for before, last, following in ((0, 0, 3), (2, 5, 9), (10, 15, STEPS)):
         known = [last] if before == last else [before, last]
@@ -213,7 +218,7 @@ def peaks_of_a_plain_run_and_of_a_calibration():
         known = calibration(sampler, EFFORTS["quick"])
         known.run(lambda file: None)
     (run,) = known._runs.recorded
-    tensors = [run.final, *(t for e in run.evaluations for t in (e.x, e.denoised, *e.outputs))]
+    tensors = [run.final, *(t for e in run.evaluations for t in (e.x, e.denoised, *e.outputs.values()))]
     print(json.dumps([before, peak(), sum(tensor.nbytes for tensor in tensors)]))
 
 
@@ -288,7 +293,8 @@ def test_what_was_not_compared_yet_is_left_to_the_prior(sampler):
 
 
 def test_where_noise_is_added_partial_steps_are_measured_and_compared_with_forecasts():
-    sampler, tried = Sampler(noise=0.3), []
+    # Large enough that a partial step is clearly cheaper, whatever else the machine does.
+    sampler, tried = Sampler(noise=0.3, rows=2000), []
 
     def do(jobs):
         tried.extend(job.plan for job in jobs if isinstance(job, Trial))
@@ -297,10 +303,34 @@ def test_where_noise_is_added_partial_steps_are_measured_and_compared_with_forec
     file = Calibration(do, EFFORTS["normal"], MADE, "toy", 1).run(lambda file: None)
     assert file.stochastic and file.partial_cost is not None and 0 < file.partial_cost <= 1
     assert file.provenance.stages == 2
+    assert file.milliseconds is not None and file.milliseconds.partial is not None
     kinds = [{step.kind for step in plan} for plan in tried]
     assert {StepKind.FULL, StepKind.PARTIAL} in kinds and {StepKind.FULL, StepKind.SKIP} in kinds
     for point in file.points:
         assert StepKind.PARTIAL not in point.kinds or point.source == CALIBRATED
+
+
+def test_what_the_network_and_its_stages_take_is_in_the_file(sampler):
+    sampler.network.blocks[1].slow = 0.003
+    took = calibration(sampler, EFFORTS["quick"]).run(lambda file: None).milliseconds
+    assert took is not None and took.partial is None
+    (first, fast), (second, slow) = took.stages
+    assert (first, second) == ("blocks.0", "blocks.1")
+    assert slow >= 3 and fast > 0 and took.full >= 3
+
+
+def test_each_accepted_move_is_in_the_file(sampler):
+    effort = Effort(1, (), (3.0,), climbed=20)
+    known = calibration(sampler, effort)
+    file = known.run(lambda file: None)
+    assert file.method == "refined" and file.moves
+    errors = [move.error for move in file.moves]
+    assert errors == sorted(errors, reverse=True)
+    (point,) = (point for point in file.points if point.error == pytest.approx(errors[-1]))
+    full = {i for i, kind in enumerate(point.kinds) if kind is StepKind.FULL}
+    assert all(move.full == len(full) for move in file.moves) and file.moves[-1].after in full
+    assert from_bytes(to_bytes(file), "a file") == file
+    assert not calibration(sampler, replace(effort, climbed=None)).run(lambda file: None).moves
 
 
 def test_fewer_than_five_steps_are_refused(sampler):
@@ -332,7 +362,12 @@ def test_climbing_only_accepts_better_plans_and_records_them(sampler):
     plan, logs, moves = climb(start, first, logs_of, late_first, time.monotonic() + 20)
     assert moves and logs < first and [logs] == list(logs_of([plan]))
     reached = [move.error for move in moves]
-    assert reached == sorted(reached, reverse=True) and moves[-1].keyframes == keyframes_of(plan)
+    assert reached == sorted(reached, reverse=True) and math.log(reached[-1]) == pytest.approx(logs.mean())
+    keyframes = set(keyframes_of(start))
+    for move in moves:
+        assert move.full == len(keyframes) and move.before in keyframes and move.after not in keyframes
+        keyframes = keyframes - {move.before} | {move.after}
+    assert tuple(sorted(keyframes)) == keyframes_of(plan)
     made.clear()
     climb(start, first, logs_of, late_first, time.monotonic() + 20, most=5)
     assert len(made) == 5
@@ -344,7 +379,7 @@ def test_neighbours_keep_the_number_and_the_first():
 
 
 def test_the_papers_gates_learn_a_better_than_even_schedule(sampler):
-    file = learn(sampler, MADE, "gates", 1, GateSettings(iterations=300))
+    file = learn(sampler, MADE, "gates", 1, GateSettings(iterations=300, weight=0.01))
     assert file.method == "gates" and file.forecaster is REUSE and from_bytes(to_bytes(file), "gates") == file
     assert all(parameter.requires_grad and parameter.grad is None for parameter in sampler.network.parameters())
     truth, _ = record(sampler, 77)
@@ -356,6 +391,36 @@ def test_the_papers_gates_learn_a_better_than_even_schedule(sampler):
             ours, theirs = (reused_error(sampler, keyframes, truth) for keyframes in (full, even))
             better.append(math.log(theirs / ours))
     assert len(better) > 2 and sum(better) / len(better) > 0
+
+
+def test_two_calls_of_one_condition_repeat_each_its_own_output():
+    network = torch.nn.Identity()
+    run = GatedRun(torch.tensor([1.0, 0.0]), RunFacts([1.0, 0.5, 0.0]), StandIns())
+    outputs = []
+    for sigma, inputs in ((1.0, (1.0, 2.0)), (0.5, (3.0, 4.0))):
+        run.begin_evaluation(sigma)
+        outputs += [float(run.call("condition", network, lambda x=x: network(torch.tensor(x)))) for x in inputs]
+    assert outputs == [1.0, 2.0, 1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (torch.cuda.OutOfMemoryError("out of memory"), "memory does not hold"),
+        (RuntimeError("no autograd formula was registered"), "no gradient comes through"),
+    ],
+)
+def test_what_stops_the_gates_is_said_in_a_sentence(sampler, error, says):
+    plain = sampler.network.forward
+
+    def forward(x, t):
+        if torch.is_grad_enabled():
+            raise error
+        return plain(x, t)
+
+    sampler.network.forward = forward
+    with pytest.raises(FRDiffError, match=says):
+        learn(sampler, MADE, "gates", 1, GateSettings(iterations=1))
 
 
 @torch.no_grad()

@@ -8,20 +8,23 @@ from dataclasses import replace
 import pytest
 import safetensors.numpy
 
+from frdiff.auto_fr.calibrate import MOST_POINTS as MOST_POINTS_OF_A_CALIBRATION
 from frdiff.calibrated import calibrated, distance, resample
 from frdiff.errors import FRDiffError
 from frdiff.forecast import KRIGING, REUSE
 from frdiff.prior import PriorSchedule
 from frdiff.provenance import Network, Provenance
 from frdiff.schedule import Course, StepKind
-from frdiff.schedule_file import PRIOR, Point, ScheduleFile
-from frdiff.schedule_format import KEY, LARGEST_FILE, from_bytes, to_bytes
+from frdiff.schedule_file import PRIOR, Milliseconds, Move, Point, ScheduleFile
+from frdiff.schedule_format import KEY, LARGEST_FILE, MOST_MOVES, from_bytes, to_bytes
 from frdiff.schedule_store import read_schedule, schedule_path, write_schedule
 
 quick = pytest.mark.quick
 
 F, P, S = StepKind.FULL, StepKind.PARTIAL, StepKind.SKIP
-NETWORK = Network("host.Net", "a" * 16, "b" * 16)
+NETWORK = Network("host.Net", "a" * 16, "b" * 16, "d" * 16)
+# What files from before have not.
+LATER_FIELDS = {"milliseconds", "moves"}
 TIMES = tuple(1 - i / 12 for i in range(13))
 MASKS = ("FFFFFFFFFFFF", "FFFsFsFsFFFF", "FFsssFsssFsF", "FsssssFsssss")
 
@@ -33,7 +36,10 @@ def kinds(mask):
 def example(**changes):
     points = tuple(Point(kinds(m), m.count("F") / 12, 0.1 * i, error=0.01 * i) for i, m in enumerate(MASKS))
     made = Provenance(NETWORK, "EPS", "euler", "normal", 3.0, "16x16x16", 4, "0.1.0", "2026-01-01")
-    return replace(ScheduleFile("example", TIMES, points, made, forced=(0,), held_out=2, notes=("A note.",)), **changes)
+    took = Milliseconds(12.5, 3.0, (("blocks.0", 1.5), ("blocks.1", 2.5)))
+    moves = (Move(5, 3, 4, 0.02), Move(5, 8, 6, 0.01))
+    file = ScheduleFile("example", TIMES, points, made, held_out=2, notes=("A note.",), milliseconds=took, moves=moves)
+    return replace(file, **changes)
 
 
 def header_of(data):
@@ -81,6 +87,20 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         ("points", [1, 2, 3, 4], "not an object"),
         ("provenance", None, "provenance"),
         ("notes", [7], "notes"),
+        ("milliseconds", 3, "milliseconds"),
+        ("milliseconds", {"full": -1, "partial": None, "stages": []}, "full"),
+        ("milliseconds", {"full": 1, "partial": "x", "stages": []}, "partial"),
+        ("milliseconds", {"full": 1, "partial": None}, "stages is missing"),
+        ("milliseconds", {"full": 1, "partial": None, "stages": [["a"]]}, "not its path and a number"),
+        ("milliseconds", {"full": 1, "partial": None, "stages": [["a\n", 1]]}, "path"),
+        ("milliseconds", {"full": 1, "partial": None, "stages": [["a", float("inf")]]}, "milliseconds"),
+        ("moves", None, "moves"),
+        ("moves", [3], "a move of its refinement is not an object"),
+        ("moves", [{"full": 13, "before": 1, "after": 2, "error": 0.1}], "full"),
+        ("moves", [{"full": 5, "before": 0, "after": 2, "error": 0.1}], "before"),
+        ("moves", [{"full": 5, "before": 1, "after": 12, "error": 0.1}], "after"),
+        ("moves", [{"full": 5, "before": 1, "after": 2.0, "error": 0.1}], "after"),
+        ("moves", [{"full": 5, "before": 1, "after": 2, "error": -1}], "error"),
     ],
 )
 def test_a_bad_field_is_named_in_one_sentence(field, value, says):
@@ -91,12 +111,30 @@ def test_a_bad_field_is_named_in_one_sentence(field, value, says):
 
 
 @quick
-@pytest.mark.parametrize("field", list(header_of(to_bytes(example()))))
+@pytest.mark.parametrize("field", sorted(set(header_of(to_bytes(example()))) - LATER_FIELDS))
 def test_a_missing_field_is_refused(field):
     header = header_of(to_bytes(example()))
     del header[field]
     with pytest.raises(FRDiffError):
         from_bytes(with_header(to_bytes(example()), header), "bad")
+
+
+@quick
+def test_a_file_from_before_the_later_fields_is_read():
+    header = {key: value for key, value in header_of(to_bytes(example())).items() if key not in LATER_FIELDS}
+    del header["provenance"]["network"]["patches"]
+    file = from_bytes(with_header(to_bytes(example()), header), "old")
+    made = replace(example().provenance, network=replace(NETWORK, patches=""))
+    assert file == example(milliseconds=None, moves=(), provenance=made)
+
+
+@quick
+def test_the_longest_refinement_fits_into_a_file():
+    moves = tuple(Move(500, 100 + i % 800, 101 + i % 800, 1 / (3 + i)) for i in range(MOST_MOVES))
+    times = tuple(1 - i / 1000 for i in range(1001))
+    points = tuple(Point((F,) * 1000, 1.0, 1 / (3 + i)) for i in range(MOST_POINTS_OF_A_CALIBRATION))
+    file = example(times=times, points=points, moves=moves)
+    assert from_bytes(to_bytes(file), "long") == file
 
 
 @quick
@@ -297,6 +335,7 @@ def test_another_network_is_refused_and_other_weights_are_noted():
     schedule = calibrated(example(), 2)
     assert schedule.accept(lambda: NETWORK) is None
     assert "other weights" in (schedule.accept(lambda: replace(NETWORK, weights="c" * 16)) or "")
+    assert "LoRAs or other patches" in (schedule.accept(lambda: replace(NETWORK, patches="")) or "")
     with pytest.raises(FRDiffError, match="class Net"):
         schedule.accept(lambda: replace(NETWORK, cls="host.Other"))
     with pytest.raises(FRDiffError, match="other layer sizes"):

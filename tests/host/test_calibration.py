@@ -1,5 +1,10 @@
 """Auto-FR in a real ComfyUI: calibrate, save, load, use, refuse, cancel."""
 
+import copy
+import gc
+import sys
+import weakref
+
 import pytest
 import torch
 
@@ -8,11 +13,16 @@ STEPS = 8
 
 @pytest.fixture
 def folder(host, tmp_path, monkeypatch):
-    """An empty models/frdiff."""
+    """An empty models/frdiff, and nothing calibrated before."""
     import folder_paths
 
+    monkeypatch.setattr(node_module(host), "_LAST", {})
     monkeypatch.setitem(folder_paths.folder_names_and_paths, "frdiff", ([str(tmp_path)], {".safetensors"}))
     return tmp_path
+
+
+def node_module(host):
+    return sys.modules[host.NODE_CLASS_MAPPINGS["FRDiffAutoFR"].__module__]
 
 
 def calibrate(host, demo, effort="quick", sampler="euler", name="mine", speedup=2.0, **more):
@@ -43,8 +53,37 @@ def test_calibrate_save_load_and_use(host, demo, folder):
 
 def test_a_file_is_never_written_over(host, demo, folder):
     calibrate(host, demo)
-    calibrate(host, demo)
+    calibrate(host, demo, sampler="dpmpp_2m")
     assert sorted(path.name for path in folder.iterdir()) == ["mine 2.safetensors", "mine.safetensors"]
+
+
+def test_a_node_that_has_calibrated_does_not_keep_its_prompts(host, demo, folder, monkeypatch):
+    module = node_module(host)
+    prompts = [demo.encode("red apple, 3d"), demo.encode("rocket, 3d")]
+    latent = torch.zeros(1, 4, 16, 16)
+    gone = [weakref.ref(tensor) for tensor in (latent, *(prompt[0][0] for prompt in prompts))]
+    made = host.NODE_CLASS_MAPPINGS["FRDiffAutoFR"].execute(
+        demo.model, *prompts, {"samples": latent}, 5, STEPS, 3.0, "euler", "normal", "quick", "mine", 2.0
+    )
+    assert module._LAST
+    del prompts, latent, made
+    gc.collect()
+    assert [reference() for reference in gone] == [None] * 3
+
+
+def test_the_dial_does_not_calibrate_again_and_other_inputs_do(host, demo, folder, monkeypatch):
+    calibrate(host, demo)
+    calibrate(host, demo, speedup=3.0)
+    # The same prompt, encoded anew.
+    again = copy.copy(demo)
+    again.positive = demo.encode("grinning face, 3d")
+    calibrate(host, again)
+    assert len(list(folder.iterdir())) == 1
+    again.positive = demo.encode("red apple, 3d")
+    calibrate(host, again)
+    again.model = demo.model.clone()
+    calibrate(host, again)
+    assert len(list(folder.iterdir())) == 3
 
 
 def test_more_prompts_and_a_sampler_that_adds_noise(host, demo, folder):

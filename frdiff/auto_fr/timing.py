@@ -1,0 +1,51 @@
+"""What full and partial steps and single stages take on this machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+import torch
+
+from ..clock import wait_for
+from ..stages import Stage
+from ..swapping import Forward
+
+# The device waits for each stage that is measured, so only some steps are.
+STAGES_EVERY = 4
+
+
+def measures_stages(step: int) -> bool:
+    """Whether the stages are measured at a step."""
+    return step % STAGES_EVERY == STAGES_EVERY - 1
+
+
+def timed(compute: Callable[[], Any], given: Any) -> tuple[Any, float]:
+    """The result of a computation, and the milliseconds until the device of what it was `given` had it."""
+    device = _device_of(given)
+    wait_for(device)
+    started = time.perf_counter()
+    result = compute()
+    wait_for(device)
+    return result, (time.perf_counter() - started) * 1000
+
+
+def timing(stages: Iterable[Stage], note: Callable[[str, float], None]) -> dict[torch.nn.Module, Forward]:
+    """The forwards that compute a stage and note its path and milliseconds."""
+    return {stage.module: partial(_measured, stage, stage.module.forward, note) for stage in stages}
+
+
+def _measured(stage: Stage, forward: Forward, note: Callable[[str, float], None], *args: Any, **kwargs: Any) -> Any:
+    result, passed = timed(lambda: forward(*args, **kwargs), (*args, *kwargs.values()))
+    note(stage.path, passed)
+    return result
+
+
+def _device_of(given: Any) -> torch.device:
+    """Where the first of the tensors in tuples and lists is."""
+    if isinstance(given, (tuple, list)):
+        devices = (_device_of(part) for part in given if isinstance(part, (torch.Tensor, tuple, list)))
+        return next(devices, torch.device("cpu"))
+    return given.device
