@@ -21,6 +21,9 @@ CORRELATION_LENGTH = 4.0
 # Flow times are kept this far from 0 and 1, where u has no value.
 EDGE = 5e-3
 CHEBYSHEV_RIDGE = 0.1
+# How far in flow time a forecast may reach before it is led back to the newest output, and from where on by half.
+# Chosen by measurement at 12 to 50 steps (docs/findings.md).
+NEAR, FAR = 0.03, 0.09
 # Keeps the equations solvable where two keyframes are very close.
 NUGGET = 1e-10
 
@@ -29,11 +32,19 @@ Weights = Callable[[float, Sequence[float]], Sequence[float]]
 
 @dataclass(frozen=True)
 class Forecaster:
-    """A rule `w(t; t_1 .. t_K)` and the number of remembered outputs that it can use."""
+    """A rule `w(t; t_1 .. t_K)` and the number of remembered outputs that it can use.
+
+    `steady` takes its place with solvers that use outputs again in later steps, and so enlarge what forecasts miss.
+    """
 
     name: str
     weights: Weights
     history: int
+    steady: Weights | None = None
+
+    def weights_for(self, remembers: bool) -> Weights:
+        """The rule for a solver that uses outputs again, or does not."""
+        return self.steady if remembers and self.steady else self.weights
 
 
 def reuse_weights(t: float, times: Sequence[float]) -> list[float]:
@@ -70,6 +81,12 @@ def lagrange_weights(t: float, times: Sequence[float], order: int) -> list[float
 def kriging_weights(t: float, times: Sequence[float]) -> list[float]:
     """Weights of the best linear unbiased prediction at time `t` from outputs at distinct `times`."""
     return _kriging(t, times)[0].tolist()
+
+
+def steady_kriging_weights(t: float, times: Sequence[float]) -> list[float]:
+    """Kriging, and the farther in flow time the forecast reaches the more of reuse, up to half."""
+    share = min(max((times[-1] - t - NEAR) / (FAR - NEAR), 0.0), 1.0) / 2
+    return [share * r + (1 - share) * k for r, k in zip(reuse_weights(t, times), kriging_weights(t, times), strict=True)]
 
 
 def expected_deviation(t: float, times: Sequence[float]) -> float:
@@ -133,7 +150,7 @@ def chebyshev_weights(t: float, times: Sequence[float]) -> list[float]:
 
 
 REUSE = Forecaster("reuse", reuse_weights, history=1)
-KRIGING = Forecaster("kriging", kriging_weights, history=3)
+KRIGING = Forecaster("kriging", kriging_weights, history=3, steady=steady_kriging_weights)
 CAUTIOUS = Forecaster("cautious", cautious_weights, history=3)
 FORECASTERS = {
     each.name: each

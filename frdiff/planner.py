@@ -109,6 +109,11 @@ class Planner:
         return max(len(self.sigmas) - 1, 0)
 
     @property
+    def remembers(self) -> bool:
+        """Whether the sampler is known to use outputs again in later steps."""
+        return self._course.remembers
+
+    @property
     def owners(self) -> tuple[int, ...]:
         """The solver step of each part of the plan, where it has one for each evaluation; else empty."""
         return self._course.owners
@@ -119,9 +124,8 @@ class Planner:
             return UPWARD
         # The noise levels of a flow model are its times.
         is_flow = abs(self._flow_time(0.5) - 0.5) <= SIGMA_TOLERANCE
-        if self._rehearsal and self._rehearsal.takes_parts and is_flow and self._rehearsal.remembers(self.sigmas):
-            return SPLIT_AND_REMEMBERED
-        return None
+        takes_parts = self._rehearsal is not None and self._rehearsal.takes_parts
+        return SPLIT_AND_REMEMBERED if takes_parts and is_flow and (self.remembers or self.owners) else None
 
     def _planned(self, index: int) -> StepPlan:
         place = len(self._evaluations) if self.owners else self._owner(index)

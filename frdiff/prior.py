@@ -113,7 +113,7 @@ def forecast_cost_model(times: Sequence[float], moves: Sequence[float] = ()) -> 
 
     @cache
     def step_cost(before: int, last: int, step: int) -> float:
-        if times[last] - times[step] <= SAME_TIME:
+        if abs(times[last] - times[step]) <= SAME_TIME:
             return moves[step] * _deviation_of_corrected(times, step)
         return moves[step] * expected_deviation(times[step], _known(times, before, last)) ** FORECAST_POWER
 
@@ -144,11 +144,11 @@ def _deviation_of_corrected(times: Sequence[float], step: int) -> float:
     Heun's method corrects it by half of what the slopes at the step's two ends differ in, and a raw output shows a
     moved input the more, the less noise there is. The square was better than the share itself (docs/findings.md).
     """
-    start = next(time for time in reversed(times[:step]) if time - times[step] > SAME_TIME)
+    start = next((time for time in reversed(times[:step]) if time - times[step] > SAME_TIME), times[step])
     share = (start - times[step]) / (2 * max(times[step], EDGE))
     return min(share, 1.0) ** 2 * expected_deviation(times[step], [start])
 
 
 def _known(times: Sequence[float], before: int, last: int) -> list[float]:
     """The flow times that a forecast knows of; of two evaluations at the same one the newer is remembered."""
-    return [times[last]] if times[before] - times[last] <= SAME_TIME else [times[before], times[last]]
+    return [times[last]] if abs(times[before] - times[last]) <= SAME_TIME else [times[before], times[last]]

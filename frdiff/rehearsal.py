@@ -36,11 +36,15 @@ class Solver:
 
 @dataclass(frozen=True)
 class Evaluations:
-    """A run's evaluations in their order: noise level, step, and how much of the output the sampler uses in all."""
+    """A run's evaluations in their order: noise level, step, and how much of the output the sampler uses in all.
+
+    `remembers` says that it uses outputs again in later steps than their own.
+    """
 
     sigmas: tuple[float, ...]
     steps: tuple[int, ...]
     uses: tuple[float, ...]
+    remembers: bool
 
 
 @dataclass(frozen=True)
@@ -77,16 +81,9 @@ class Rehearsal:
             return None
         ends = [*starts[1:], len(self.sigmas)]
         owners = [step for step, (start, end) in enumerate(zip(starts, ends, strict=True)) for _ in range(start, end)]
-        uses = sum(self._used(start, end) for start, end in zip(starts, ends, strict=True))
-        return Evaluations(self.sigmas, tuple(owners), tuple(np.asarray(uses).tolist()))
-
-    def remembers(self, sigmas: Sequence[float]) -> bool:
-        """Whether steps are made of more than the output at their own start; True where that is not known."""
-        known = self.evaluations(sigmas)
-        if known is None or len(self.sigmas) > len(sigmas) - 1:
-            return True
-        older = (np.abs(self._made_of(step + 1, step)[:step]) for step in range(len(self.sigmas)))
-        return any((used > NEGLIGIBLE).any() for used in older)
+        used = [self._used(start, end) for start, end in zip(starts, ends, strict=True)]
+        again = any((each[:start] > NEGLIGIBLE).any() for each, start in zip(used, starts, strict=True))
+        return Evaluations(self.sigmas, tuple(owners), tuple(np.sum(used, axis=0).tolist()), again)
 
     def _start(self, sigma: float) -> int:
         """The evaluation at which the step from `sigma` starts, -1 where there is none.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .features import Stream
-from .forecast import Forecaster, combine
+from .forecast import Weights, combine
 from .rehearsal import Solver
 
 # A correction that would be larger is not made: the computed step is too short to carry it.
@@ -55,11 +55,11 @@ class Repair:
         stream.made.append(Forecast(step, time, output))
         return self._addition(stream, step, None)
 
-    def computed(self, key: Hashable, step: int, known: Stream, rule: Forecaster) -> Any:
+    def computed(self, key: Hashable, step: int, known: Stream, weights_at: Weights) -> Any:
         """What to add to the output of a computed step, the newest one in `known`; None for nothing."""
         stream = self._streams.setdefault(key, _Stream())
         made, stream.made = stream.made, []
-        return self._addition(stream, step, self._correction(made, step, known, rule) if made else None)
+        return self._addition(stream, step, self._correction(made, step, known, weights_at) if made else None)
 
     def drop(self, keys: Iterable[Hashable]) -> None:
         """Forget these streams."""
@@ -70,13 +70,13 @@ class Repair:
         """Forget everything."""
         self._streams.clear()
 
-    def _correction(self, made: Sequence[Forecast], step: int, known: Stream, rule: Forecaster) -> Any:
+    def _correction(self, made: Sequence[Forecast], step: int, known: Stream, weights_at: Weights) -> Any:
         """What to add to a computed output; in `known` it is replaced by what it would be at the right input."""
         (c, a), use = self._scales[step], self._solver.uses[step][step]
         effects = [_effect(self._solver, self._scales, each.step, step) for each in made]
         if self._strength * max(abs(after) for _, after in effects) > LARGEST_SHARE * abs(use * a):
             return None
-        weights = [rule.weights(each.time, list(known.times)) for each in made]
+        weights = [weights_at(each.time, list(known.times)) for each in made]
         errors = [
             combine((1.0, *(-w for w in each_weights)), (each.output, *known.outputs))
             for each, each_weights in zip(made, weights, strict=True)

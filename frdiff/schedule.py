@@ -43,8 +43,9 @@ class Course:
     one more than there are steps. `stochastic` says that the sampler adds fresh noise; `passed` steps were made before
     this was known. `uses` is how much of each step's denoised latent the sampler takes in all, `moves` how far a unit
     of error in its raw output moves the latent, in flow time; empty where that is not known. `forgets` says that each
-    latent is made of the newest output alone. Where the sampler is known to evaluate more than once for a solver step,
-    the evaluations take the place of steps, and `owners` are the solver steps that they belong to.
+    latent is made of the newest output alone, `remembers` that outputs are used again in later steps. Where the sampler
+    is known to evaluate more than once for a solver step, the evaluations take the place of steps, and `owners` are the
+    solver steps that they belong to.
     """
 
     times: tuple[float, ...]
@@ -53,6 +54,7 @@ class Course:
     uses: tuple[float, ...] = ()
     moves: tuple[float, ...] = ()
     forgets: bool = False
+    remembers: bool = False
     owners: tuple[int, ...] = ()
 
     @property
@@ -161,6 +163,7 @@ def course_of(
         uses=known.uses,
         moves=tuple(length * used for length, used in zip(lengths, known.uses, strict=True)),
         forgets=solver is not None and solver.forgets,
+        remembers=known.remembers,
         owners=known.steps if len(known.steps) > len(times) - 1 else (),
     )
 

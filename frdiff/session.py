@@ -16,7 +16,7 @@ from .facts import default_flow_time, noise_prediction_scales
 from .families import Family
 from .features import Stream
 from .following import Call, Following, Moment
-from .forecast import REUSE, Forecaster, combine, relative_error
+from .forecast import REUSE, Weights, combine, relative_error
 from .memory import Memory, is_out_of_memory
 from .ordinals import Ordinals
 from .planner import Planner
@@ -241,7 +241,7 @@ class Session:
         stream.dtype = getattr(output[0] if isinstance(output, (list, tuple)) else output, "dtype", None)
         self._features.keep_output(stream, self._time, len(self.report.records), remembered)
         repair = self._repairing
-        correction = repair.computed(call.key, self._place, stream, self._forecaster) if repair else None
+        correction = repair.computed(call.key, self._place, stream, self._weights) if repair else None
         return output if correction is None else self._space.corrected(output, correction)
 
     def _partial(self, step: StepPlan, call: Call, stream: Stream, compute: Callable[[], Any]) -> Any:
@@ -272,15 +272,15 @@ class Session:
         return swapped(forwards, compiled)
 
     def _forecast(self, stream: Stream) -> Any:
-        return combine(self._forecaster.weights(self._time, list(stream.times)), list(stream.outputs))
+        return combine(self._weights(self._time, list(stream.times)), list(stream.outputs))
 
     @property
-    def _forecaster(self) -> Forecaster:
+    def _weights(self) -> Weights:
         if not self._space.denoised:
-            return self._schedule.forecaster
+            return self._schedule.forecaster.weights_for(self._planner.remembers)
         # Several evaluations of a step are too close together for a line through them.
         solver = self._planner.solver
-        return REUSE if solver is None or solver.forgets else self._schedule.noisy_forecaster
+        return (REUSE if solver is None or solver.forgets else self._schedule.noisy_forecaster).weights
 
     def _test_forecast(self, stream: Stream, output: Any) -> None:
         """At a full step after a skipped one, compare the forecast that would have been made with the truth."""

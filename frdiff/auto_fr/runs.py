@@ -90,4 +90,4 @@ class Runs:
     def _cost_of(self, runs: list[Geometry], gains: np.ndarray, peak: float) -> SegmentCosts:
         if self.stochastic:
             return PartialCost(runs, gains, peak)
-        return ForecastCost(runs, gains, KRIGING, peak)
+        return ForecastCost(runs, gains, KRIGING.weights_for(self.recorded[0].course.remembers), peak)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..errors import FRDiffError
-from ..forecast import KRIGING, Forecaster, log_noise_ratio
+from ..forecast import KRIGING, Weights, log_noise_ratio
 from ..keyframes import best_keyframes
 from ..prior import FEWEST
 from .trajectory import Evaluation, Trajectory
@@ -75,10 +75,10 @@ class ForecastCost:
     """
 
     def __init__(
-        self, runs: Sequence[Geometry], gains: np.ndarray, forecaster: Forecaster = KRIGING, peak: float = 2.0
+        self, runs: Sequence[Geometry], gains: np.ndarray, weights: Weights = KRIGING.weights, peak: float = 2.0
     ) -> None:
         self._times = runs[0].times
-        self._forecaster = forecaster
+        self._rule = weights
         self._peak = peak
         self._known: dict[tuple[int, int, int], tuple[float, float]] = {}
         self._runs = [(run.gram, run.moves * gains / run.size) for run in runs]
@@ -97,7 +97,7 @@ class ForecastCost:
         place = (before, last, step)
         if place not in self._known:
             times = [self._times[last]] if before == last else [self._times[before], self._times[last]]
-            weights = [0.0, *self._forecaster.weights(self._times[step], times)]
+            weights = [0.0, *self._rule(self._times[step], times)]
             self._known[place] = (weights[-2], weights[-1])
         return self._known[place]
 

@@ -72,6 +72,11 @@ def test_what_one_evaluation_for_each_step_uses_is_the_solvers():
     assert emphasis[1:-2] == pytest.approx([2.0] * 13) and emphasis[-1] == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("solver", [midpoint, heun])
+def test_a_step_of_several_evaluations_remembers_nothing_of_older_ones(solver):
+    assert not rehearsed(solver).evaluations(SIGMAS).remembers
+
+
 def test_evaluations_belong_to_steps():
     two = rehearsed(heun).evaluations(SIGMAS)
     # The second one of a step is at the noise level of the next step, and belongs to its own.
@@ -137,8 +142,7 @@ def test_the_middle_of_a_short_first_step_is_not_its_start():
 @pytest.mark.parametrize(("solver", "remembers"), [("euler", False), ("dpmpp_2m", True)])
 def test_what_splits_guidance_and_remembers_is_computed_on_flow_models(solver, remembers):
     rehearsal = replace(rehearsal_of(solver, SIGMAS), takes_parts=True)
-    assert rehearsal.remembers(SIGMAS) is remembers and rehearsal.solver(SIGMAS) is None
-    assert rehearsed(heun).remembers(SIGMAS)
+    assert rehearsal.evaluations(SIGMAS).remembers is remembers and rehearsal.solver(SIGMAS) is None
     for flow_time, refused in ((default_flow_time, False), (lambda sigma: sigma, remembers)):
         planner = Planner(for_speedup(2.0), SIGMAS, flow_time, None, rehearsal)
         assert (counts(planner.plan)[StepKind.SKIP] == 0) is refused

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from frdiff.forecast import FORECASTERS, combine, expected_deviation, relative_error
+from frdiff.forecast import FAR, FORECASTERS, NEAR, combine, expected_deviation, linear_weights, relative_error
 
 pytestmark = pytest.mark.quick
 
@@ -50,6 +50,19 @@ def test_kriging_hits_what_it_knows_and_expects_more_error_farther_away():
     assert FORECASTERS["kriging"].weights(0.5, times) == pytest.approx([0.0, 0.0, 1.0], abs=1e-4)
     deviations = [expected_deviation(t, times) for t in (0.49, 0.45, 0.4, 0.3, 0.1)]
     assert deviations == sorted(deviations) and deviations[0] < 0.05
+
+
+def test_kriging_is_steadied_for_solvers_that_use_outputs_again():
+    rule, times = FORECASTERS["kriging"], [0.9, 0.7, 0.5]
+    steady = rule.weights_for(True)
+    assert rule.weights_for(False) is rule.weights and FORECASTERS["linear"].weights_for(True) == linear_weights
+    near, far = times[-1] - NEAR, times[-1] - FAR
+    assert steady(near, times) == pytest.approx(rule.weights(near, times))
+    repeated = [0.0, 0.0, 1.0]
+    half = [(a + b) / 2 for a, b in zip(rule.weights(far, times), repeated, strict=True)]
+    assert steady(far, times) == pytest.approx(half)
+    # Between two known outputs, as a repair asks, it is kriging.
+    assert steady(0.6, times) == pytest.approx(rule.weights(0.6, times))
 
 
 def test_kriging_is_the_straight_line_close_by():

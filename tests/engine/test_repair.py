@@ -98,7 +98,7 @@ def test_a_correction_that_one_step_cannot_carry_is_not_made():
     repair = Repair(1.0, solver, [(1.0, -1.0), (1.0, -1.0)])
     known = Stream(times=[2.0, 1.0], outputs=[torch.ones(1), torch.zeros(1)])
     repair.forecast("condition", 0, 1.5, torch.ones(1) * 3)
-    assert repair.computed("condition", 1, known, RULE) is None and known.outputs[-1] == 0
+    assert repair.computed("condition", 1, known, RULE.weights) is None and known.outputs[-1] == 0
 
 
 @pytest.mark.parametrize("name", list(SOLVERS))

@@ -298,7 +298,10 @@ def test_turning_the_dial_does_not_calibrate_again(host, demo, folder, live, fro
         second = execute(3.0).result[0]
         assert not calls and second.file == first.file and second.speedup == 3.0
         assert [path.name for path in folder.iterdir()] == ["mine.safetensors"]
+        # An equal latent is the same one; another size is not.
         execute(2.0, {"samples": torch.zeros(1, 4, 16, 16)})
+        assert not calls
+        execute(2.0, {"samples": torch.zeros(1, 4, 16, 24)})
         assert calls and len(list(folder.iterdir())) == 2
     finally:
         hook.remove()
