@@ -86,7 +86,8 @@ def kriging_weights(t: float, times: Sequence[float]) -> list[float]:
 def steady_kriging_weights(t: float, times: Sequence[float]) -> list[float]:
     """Kriging, and the farther in flow time the forecast reaches the more of reuse, up to half."""
     share = min(max((times[-1] - t - NEAR) / (FAR - NEAR), 0.0), 1.0) / 2
-    return [share * r + (1 - share) * k for r, k in zip(reuse_weights(t, times), kriging_weights(t, times), strict=True)]
+    both = zip(reuse_weights(t, times), kriging_weights(t, times), strict=True)
+    return [share * repeated + (1 - share) * extrapolated for repeated, extrapolated in both]
 
 
 def expected_deviation(t: float, times: Sequence[float]) -> float:

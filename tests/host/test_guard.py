@@ -1,0 +1,47 @@
+"""The guard: free of cost where forecasts are good, bounded where they are not, and never for the worse."""
+
+import dataclasses
+
+import pytest
+from subjects import demo_subject, relative
+
+STEPS = 20
+
+
+@pytest.fixture(scope="module", params=["unet", "dit"])
+def subject(host, request):
+    return demo_subject(host, request.param)
+
+
+def guarded_and_not(subject, schedule, **settings):
+    """Errors and reports of a schedule with its guard and without it."""
+    settings = {"steps": STEPS, **settings}
+    plain = subject.sample(**settings)
+    runs = [subject.frdiff(schedule=dataclasses.replace(schedule, guarded=on), **settings) for on in (True, False)]
+    return [(relative(latent, plain), report) for latent, report in runs]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize(("rule", "speedup"), [("linear", 3.0), ("linear", 4.0), ("kriging", 4.0)])
+def test_the_guard_never_makes_a_run_less_faithful(subject, engine, rule, speedup, seed):
+    """Where forecasts reach too far it computes more, at most a quarter of what would be skipped."""
+    rule = engine("forecast").FORECASTERS[rule]
+    schedule = dataclasses.replace(engine("presets").for_speedup(speedup), forecaster=rule, repair=0.0)
+    (error, guarded), (without, free) = guarded_and_not(subject, schedule, seed=seed)
+    more = guarded.counts["full"] - free.counts["full"]
+    assert error <= without
+    assert 0 <= more <= free.counts["skip"] / 4
+    assert (more > 0) == ("planned skips were computed" in " ".join(guarded.reasons))
+
+
+def test_the_guard_acts_on_bad_forecasts(host, engine):
+    rule = engine("forecast").FORECASTERS["linear"]
+    schedule = dataclasses.replace(engine("presets").for_speedup(4.0), forecaster=rule, repair=0.0)
+    (error, guarded), (without, free) = guarded_and_not(demo_subject(host, "dit"), schedule)
+    assert guarded.counts["full"] > free.counts["full"] and error < without
+
+
+@pytest.mark.parametrize("sampler", ["euler", "dpmpp_2m", "heun", "euler_ancestral"])
+def test_the_guard_leaves_good_forecasts_alone(subject, engine, sampler):
+    (error, guarded), (without, free) = guarded_and_not(subject, engine("presets").for_speedup(2.0), sampler=sampler)
+    assert guarded.counts == free.counts and error == without
