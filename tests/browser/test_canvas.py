@@ -46,6 +46,20 @@ def test_the_dial_moves_the_plan(page, shoot):
     shoot(page, "off")
 
 
+def test_evaluations_are_counted_where_a_step_has_several(page, shoot):
+    page.load(demo(steps=12))
+    turn(page, "sampler_name", "heun")
+    wait_for_summary(page, "planned: 12 of 23 evaluations computed, 11 skipped")
+    planned = kinds(page)
+    assert len(planned) == 12 and planned.count("partial") >= 6
+    queue(page)
+    wait_for_summary(page, "12 of 23 evaluations computed, ")
+    wait_for_summary(page, "faster")
+    assert kinds(page) == planned and all(cell["state"] == "done" for cell in cells(page))
+    assert report_of(page)["counts"] == {"full": 12, "partial": 0, "skip": 11}
+    shoot(page, "evaluations")
+
+
 def test_a_run_fills_the_cells_and_equals_the_report(page, shoot):
     page.load(demo(steps=80))
     page.look_at(0.75, (-100, 160))
