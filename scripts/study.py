@@ -7,11 +7,12 @@
     python scripts/study.py repair                what repairs of different strengths do, in dB
     python scripts/study.py noise                 ways of skipping where the sampler adds noise, in dB
     python scripts/study.py one                   what one skipped step at each place does, where noise is added
+    python scripts/study.py boundary              forecasts of the output against those of the last hidden state
     python scripts/study.py samplers              the dial against as many plain steps, with every sampler
 
 The trajectories are plain Euler runs of eight prompts, kept in .host/study. A replayed run follows the true
 trajectory, so that the error of a forecast does not feed back into the network: good enough to choose between
-constants, not to report a quality; scripts/bench.py does that. The last five sample for real (study_runs.py).
+constants, not to report a quality; scripts/bench.py does that. The last six sample for real (study_runs.py).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from typing import Any
 
 from host import HOST_DIR, SetupError, add_comfyui_argument, ensure_host
 from in_process import engine_module, load_comfyui
-from study_runs import CFG, MODELS, PROMPTS, SEED, Demo, noise, one, partial, repair, samplers
+from study_runs import CFG, MODELS, PROMPTS, SEED, Demo, boundary, noise, one, partial, repair, samplers
 
 INSIDE = "FRDIFF_STUDY_INSIDE"
 RECORDS = HOST_DIR / "study"
@@ -39,7 +40,7 @@ def main() -> int:
     """Command line: set up, run inside the host's Python, print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_comfyui_argument(parser)
-    studies = {each.__name__: each for each in (record, forecasts, keyframes, partial, repair, noise, one, samplers)}
+    studies = {each.__name__: each for each in (record, forecasts, keyframes, partial, repair, noise, one, boundary, samplers)}
     parser.add_argument("what", choices=studies)
     arguments = parser.parse_args()
     if os.environ.get(INSIDE):

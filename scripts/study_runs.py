@@ -111,6 +111,50 @@ def noise(host: Any) -> None:
             print(f"{name:<5} {sampler:<16} {speedup}x ", *(f"{level:14.1f}" for level in found), flush=True)
 
 
+def boundary(host: Any) -> None:
+    """Error of forecasts of the output, and of the last layer's input with the layer computed, in dB; true runs."""
+    import torch
+
+    rule = engine_module(host, "frdiff.forecast").KRIGING
+    flow_time_of = engine_module(host, "nodes.host").flow_time_of
+    print(f"{'euler':<16} {'output':>8} {'hidden':>8} {'gain':>6}")
+    for name, steps in product(MODELS, (20, 50)):
+        demo = Demo(host, name)
+        layer, calls = _last_layer(demo.demo.model.model.diffusion_model), []
+        handle = layer.register_forward_hook(lambda _, given, output, calls=calls: calls.append((given, output)))
+        try:
+            demo.run(steps)
+        finally:
+            handle.remove()
+        flow_time = flow_time_of(demo.demo.model)
+        times = [flow_time(sigma) for sigma in _sigmas(demo, steps)]
+        for gap in (2, 3):
+            errors: list[list[float]] = [[], []]
+            for step in (s for s in range(3, steps - 1) if s % gap):
+                known = [s for s in range(step) if s % gap == 0 or s < 3][-rule.history :]
+                weights = rule.weights(times[step], [times[s] for s in known])
+                output, hidden = (sum(w * calls[s][part] if part else w * calls[s][0][0] for w, s in
+                                      zip(weights, known, strict=True)) for part in (1, 0))  # fmt: skip
+                given, truth = calls[step]
+                with torch.inference_mode():
+                    answers = (output, layer(hidden, *given[1:]))
+                for found, answer in zip(errors, answers, strict=True):
+                    found.append(float(20 * ((answer - truth).norm() / truth.norm()).log10()))
+            first, second = (sum(found) / len(found) for found in errors)
+            print(f"{name:<5} {steps:>3} gap {gap} {-first:8.1f} {-second:8.1f} {first - second:6.1f}", flush=True)
+
+
+def _last_layer(network: Any) -> Any:
+    return network.final_layer if hasattr(network, "final_layer") else network.out
+
+
+def _sigmas(demo: Demo, steps: int) -> list[float]:
+    import comfy.samplers
+
+    sampling = demo.demo.model.get_model_object("model_sampling")
+    return [float(sigma) for sigma in comfy.samplers.calculate_sigmas(sampling, "normal", steps)[:-1]]
+
+
 def samplers(host: Any) -> None:
     """PSNR of the dial and of as many plain steps with every sampler of the host, and what the dial gains."""
     import comfy.samplers
