@@ -12,7 +12,7 @@ from .provenance import Network
 from .rehearsal import Rehearsal
 
 # Longer runs of samplers that evaluate more than once for a step are planned by steps.
-MOST_EVALUATIONS = 400
+MOST_EVALUATIONS = 200
 
 
 class StepKind(Enum):
