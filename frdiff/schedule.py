@@ -95,6 +95,11 @@ class Schedule:
         if not self.budget_mb >= 0:
             raise FRDiffError(f"The cache budget is {self.budget_mb} MB; it must be 0 or more.")
 
+    @property
+    def needs_rehearsal(self) -> bool:
+        """Whether it matters what the sampler does with the outputs."""
+        return self.adapts or self.repair > 0 or self.forecaster.steady is not None
+
     def plan(self, course: Course) -> Plan:
         """The plan of each solver step: here, all in full."""
         return tuple(StepPlan(StepKind.FULL) for _ in range(course.steps))

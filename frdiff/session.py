@@ -72,7 +72,8 @@ class Session:
         self._space = Space(bool(self._planner.stochastic))
         # A masked run changes the latent between its steps.
         solver = None if region is not None else self._planner.solver
-        self._repair = repair_of(schedule.repair, solver, [self._space_at(sigma).scales for sigma in sigmas[:-1]])
+        scaled = [self._space_at(sigma).scales for sigma in sigmas[:-1]] if solver else []
+        self._repair = repair_of(schedule.repair, solver, scaled)
         self._compiled: set[int] = set()
         self._ordinals = Ordinals()
         self._clock = Clock()
@@ -114,7 +115,8 @@ class Session:
         self._step, self._record = self._planner.begin(sigma, x)
         if self._step.keeps_stages:
             self._features.start_keyframe()
-        self._enter(Space(bool(self._planner.stochastic), *self._scales(sigma)))
+        # Raw outputs are remembered as they are, whatever they count for.
+        self._enter(Space(True, *self._scales(sigma)) if self._planner.stochastic else Space(False))
         self._time = self._flow_time(sigma)
         self._ordinals.start()
         self.report.records.append(self._record)
@@ -268,6 +270,8 @@ class Session:
     def _swapped(
         self, network: torch.nn.Module, forwards: dict[torch.nn.Module, Forward]
     ) -> AbstractContextManager[None]:
+        if not forwards:
+            return nullcontext()
         compiled = id(network) in self._compiled or any("_orig_mod" in s.path for s in self._stages.of(network))
         return swapped(forwards, compiled)
 

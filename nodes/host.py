@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
+from functools import cache
 from typing import Any
 
 import torch
@@ -71,19 +72,19 @@ def attach(model: Any, schedule: Schedule | None, tell: TellReport, observe: Obs
                 run.report.add_reason(reason)
         return run
 
-    return attach_engine(model, session, tell)
+    return attach_engine(model, session, tell, schedule.needs_rehearsal)
 
 
-def attach_engine(model: Any, make: MakeEngine | None, tell: Callable[[Any], None]) -> Any:
+def attach_engine(model: Any, make: MakeEngine | None, tell: Callable[[Any], None], rehearses: bool = True) -> Any:
     """Like `attach`, with anything that has a Session's methods; `tell` receives what its `close` returns."""
     patched = model.clone()
     patched.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, KEY)
     if make is not None:
-        patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, _outer_sample(make, tell))
+        patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, _outer_sample(make, tell, rehearses))
     return patched
 
 
-def _outer_sample(make: MakeEngine, tell: Callable[[Any], None]) -> Callable[..., Any]:
+def _outer_sample(make: MakeEngine, tell: Callable[[Any], None], rehearses: bool) -> Callable[..., Any]:
     def outer_sample(
         executor: Any, noise: Any, latent_image: Any, sampler: Any, sigmas: Any, denoise_mask: Any = None,
         *args: Any, **kwargs: Any,
@@ -95,7 +96,7 @@ def _outer_sample(make: MakeEngine, tell: Callable[[Any], None]) -> Callable[...
             sigmas.tolist(),
             flow_time_of(guider.model_patcher),
             _region(denoise_mask, noise),
-            rehearse(sampler, sigmas, guider.model_patcher),
+            rehearse(sampler, sigmas, guider.model_patcher) if rehearses else None,
             scales_of(guider.model_patcher),
             OTHER_CACHES in options,
         )
@@ -122,6 +123,7 @@ def flow_time_of(model: Any) -> Callable[[float], float]:
     """How a MODEL's sigma becomes flow time, `noise / (noise + data)`, from the way it adds noise."""
     sampling = model.get_model_object("model_sampling")
 
+    @cache
     def flow_time(sigma: float) -> float:
         level = torch.tensor([sigma], dtype=torch.float64)
         noise, data = (float(sampling.noise_scaling(level, *parts)) for parts in (_NOISE_ALONE, _DATA_ALONE))
@@ -137,6 +139,7 @@ def scales_of(model: Any) -> Callable[[float], tuple[float, float]]:
     """How much a unit of a MODEL's input and of its raw output count in the denoised latent."""
     calculate = model.get_model_object("model_sampling").calculate_denoised
 
+    @cache
     def scales(sigma: float) -> tuple[float, float]:
         level = torch.tensor([sigma], dtype=torch.float64)
         return float(calculate(level, _NONE, _ONE)), float(calculate(level, _ONE, _NONE))

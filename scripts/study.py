@@ -40,7 +40,8 @@ def main() -> int:
     """Command line: set up, run inside the host's Python, print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_comfyui_argument(parser)
-    studies = {each.__name__: each for each in (record, forecasts, keyframes, partial, repair, noise, one, boundary, samplers)}
+    offered = (record, forecasts, keyframes, partial, repair, noise, one, boundary, samplers)
+    studies = {each.__name__: each for each in offered}
     parser.add_argument("what", choices=studies)
     arguments = parser.parse_args()
     if os.environ.get(INSIDE):
