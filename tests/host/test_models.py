@@ -6,7 +6,7 @@ from unittest import mock
 import pytest
 import torch
 from subjects import watching
-from tiny_host import STEPS, Counting, calls_of, cloned, load, schedule
+from tiny_host import STEPS, Counting, full_and_partial, load, schedule
 from tiny_table import TINY
 
 TABLE = Path(__file__).resolve().parent.parent.parent / "docs" / "models.md"
@@ -117,15 +117,8 @@ def test_partial_steps_compute_no_stage(tiny, host, engine, tell, finer):
 @pytest.mark.parametrize("finer", [False, True], ids=["blocks", "finer"])
 def test_a_repeated_call_gives_the_same_from_memory(tiny, host, engine, tell, finer):
     """Residuals and values added to the inputs that they came from; wrongly paired they would give another output."""
-    session = engine("session").Session(schedule(host, finer=finer), [2.0, 1.0, 0.0])
-    args, kwargs = calls_of(tiny, tiny.network, steps=1)[0]
-    outputs = []
-    for sigma in (2.0, 1.0):
-        session.begin_evaluation(sigma)
-        with torch.inference_mode():
-            outputs.append(session.call("key", tiny.network, lambda: tiny.network(*cloned(args), **cloned(kwargs))))
-    assert [record.kind for record in session.close().records] == ["full", "partial"]
-    torch.testing.assert_close(outputs[1], outputs[0], rtol=1e-4, atol=1e-4 * float(outputs[0].std()))
+    first, second = full_and_partial(engine, tiny, schedule(host, finer=finer))
+    torch.testing.assert_close(second, first, rtol=1e-4, atol=1e-4 * float(first.std()))
     tell(tiny.name, **{"finer repeated" if finer else "repeated": "same"})
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from subjects import node, relative, watching
-from tiny_host import Counting, calls_of, cloned, load, schedule
+from tiny_host import Counting, full_and_partial, load, schedule
 
 STEPS = 16
 
@@ -89,15 +89,7 @@ def test_partial_steps_compute_no_stage(tiny, host, engine, finer):
 
 @pytest.mark.parametrize("finer", [False, True], ids=["blocks", "finer"])
 def test_a_repeated_call_gives_the_same_from_memory(tiny, host, engine, finer):
-    session = engine("session").Session(schedule(host, finer=finer), [2.0, 1.0, 0.0])
-    args, kwargs = calls_of(tiny, tiny.network, steps=1)[0]
-    outputs = []
-    for sigma in (2.0, 1.0):
-        session.begin_evaluation(sigma)
-        with torch.inference_mode():
-            outputs.append(session.call("key", tiny.network, lambda: tiny.network(*cloned(args), **cloned(kwargs))))
-    assert [record.kind for record in session.close().records] == ["full", "partial"]
-    for first, second in zip(*outputs, strict=True):
+    for first, second in zip(*full_and_partial(engine, tiny, schedule(host, finer=finer)), strict=True):
         torch.testing.assert_close(second, first, rtol=1e-4, atol=1e-4 * float(first.std()))
 
 

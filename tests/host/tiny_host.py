@@ -99,3 +99,16 @@ def cloned(value):
     if isinstance(value, (list, tuple)):
         return type(value)(cloned(part) for part in value)
     return {key: cloned(part) for key, part in value.items()} if isinstance(value, dict) else value
+
+
+def full_and_partial(engine, tiny, schedule):
+    """What a network answers to the same call twice: computed in full, and then in part."""
+    session = engine("session").Session(schedule, [2.0, 1.0, 0.0])
+    args, kwargs = calls_of(tiny, tiny.network, steps=1)[0]
+    outputs = []
+    for sigma in (2.0, 1.0):
+        session.begin_evaluation(sigma)
+        with torch.inference_mode():
+            outputs.append(session.call("key", tiny.network, lambda: tiny.network(*cloned(args), **cloned(kwargs))))
+    assert [record.kind for record in session.close().records] == ["full", "partial"]
+    return outputs
