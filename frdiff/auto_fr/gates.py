@@ -160,7 +160,7 @@ def learn(
     schedules on their way; the file holds the front of those, by full steps and error.
     """
     with torch.no_grad():
-        trajectory, _ = record(sample, seed)
+        trajectory = record(sample, seed)
     trajectory.steps()
     if trajectory.stochastic:
         raise FRDiffError(ADDS_NOISE)

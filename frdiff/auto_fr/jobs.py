@@ -25,7 +25,7 @@ class Recording:
 
     def done(self, sample: Sample, families: Families) -> Trajectory:
         """The record."""
-        return record(sample, self.seed, families, self.anchor_every)[0]
+        return record(sample, self.seed, families, self.anchor_every)
 
 
 @dataclass(frozen=True)

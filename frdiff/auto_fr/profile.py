@@ -57,7 +57,6 @@ class Recorder:
         self._rehearsal = facts.rehearsal
         self.report = RunReport("recording", len(self._sigmas) - 1)
         self.evaluations: list[Evaluation] = []
-        self.network: torch.nn.Module | None = None
 
     @property
     def stages(self) -> int:
@@ -86,7 +85,6 @@ class Recorder:
         compiled: torch.nn.Module | None = None, x: torch.Tensor | None = None,
     ) -> Any:  # fmt: skip
         """Compute and record one network call."""
-        self.network = network
         self._compiled = compiled is not None
         entry = network if compiled is None else compiled
         forward = entry.forward
@@ -165,8 +163,8 @@ class Recorder:
 
 def record(
     sample: Sample, seed: int, families: dict[str, Family] | None = None, anchor_every: int = 0
-) -> tuple[Trajectory, torch.nn.Module]:
-    """Make one full run and return its record, and the network."""
+) -> Trajectory:
+    """Make one full run and return its record."""
     recorders: list[Recorder] = []
 
     def make(facts: RunFacts) -> Recorder:
@@ -174,9 +172,9 @@ def record(
         return recorders[-1]
 
     final = sample(make, seed, None)
-    if not recorders or recorders[-1].network is None:
+    if not recorders or not any(evaluation.outputs for evaluation in recorders[-1].evaluations):
         raise FRDiffError("Auto-FR had nothing to calibrate: the sampler did not call the model.")
-    return recorders[-1].trajectory(seed, final), recorders[-1].network
+    return recorders[-1].trajectory(seed, final)
 
 
 def compact(tensor: torch.Tensor) -> torch.Tensor:

@@ -119,7 +119,7 @@ def calibration(sampler, effort, **more):
 
 
 def test_a_full_run_is_replayed_bit_for_bit_without_the_network(sampler):
-    trajectory, network = record(sampler, 3)
+    trajectory, network = record(sampler, 3), sampler.network
     before = network.calls
     assert torch.equal(roll_out(sampler, skipping(range(STEPS)), trajectory), trajectory.final)
     assert network.calls == before
@@ -127,7 +127,7 @@ def test_a_full_run_is_replayed_bit_for_bit_without_the_network(sampler):
 
 
 def test_a_roll_out_computes_only_what_differs_from_the_record(sampler):
-    trajectory, network = record(sampler, 3)
+    trajectory, network = record(sampler, 3), sampler.network
     before = network.calls
     with_record = roll_out(sampler, skipping([*range(10), *range(12, STEPS)]), trajectory)
     assert network.calls - before == STEPS - 12
@@ -136,7 +136,7 @@ def test_a_roll_out_computes_only_what_differs_from_the_record(sampler):
 
 
 def test_the_cost_is_the_length_of_the_sum_of_the_errors(sampler):
-    trajectory, _ = record(sampler, 3)
+    trajectory = record(sampler, 3)
     run = geometry(trajectory)
     (only,) = trajectory.evaluations[0].outputs
     outputs = torch.stack([e.outputs[only].reshape(-1) for e in trajectory.steps()]).double().numpy()
@@ -152,7 +152,7 @@ def test_the_cost_is_the_length_of_the_sum_of_the_errors(sampler):
 
 
 def test_what_the_search_expects_ranks_real_runs(sampler):
-    trajectory, _ = record(sampler, 3)
+    trajectory = record(sampler, 3)
     known = calibration(sampler, EFFORTS["thorough"])
     known._runs.add(trajectory)
     known._measure_gains()
@@ -165,7 +165,7 @@ def test_what_the_search_expects_ranks_real_runs(sampler):
 
 
 def test_the_gain_measured_at_few_places_is_near_that_of_every_step(sampler):
-    trajectory, _ = record(sampler, 3)
+    trajectory = record(sampler, 3)
     gains = []
     for places in (EFFORTS["normal"].places, tuple(i / STEPS for i in range(1, STEPS - 1))):
         known = calibration(sampler, Effort(1, places, ()))
@@ -178,7 +178,7 @@ def test_the_gain_measured_at_few_places_is_near_that_of_every_step(sampler):
 def test_it_is_better_than_an_even_schedule_on_a_seed_it_has_not_seen(sampler):
     file = calibration(sampler, EFFORTS["normal"]).run(lambda file: None)
     better = []
-    for truth in [record(sampler, seed)[0] for seed in range(77, 83)]:
+    for truth in [record(sampler, seed) for seed in range(77, 83)]:
         for point in file.points:
             full = [i for i, kind in enumerate(point.kinds) if kind is StepKind.FULL]
             if STEPS / 4 <= len(full) <= STEPS / 2:
@@ -238,7 +238,7 @@ def test_the_peak_memory_is_that_of_a_plain_run_and_of_the_record():
 
 def test_the_search_of_fifty_steps_takes_less_than_two_seconds(sampler):
     generator = np.random.default_rng(1)
-    trajectory, _ = record(lambda make, seed, steps: sampler(make, seed, 50), 3)
+    trajectory = record(lambda make, seed, steps: sampler(make, seed, 50), 3)
     cost = ForecastCost([geometry(trajectory)], generator.uniform(1, 2, 50))
     # Of the processor, because the machine may be busy.
     started = time.process_time()
@@ -349,7 +349,7 @@ def test_the_prior_is_kept_where_it_was_better_and_next_to_it():
 
 
 def test_climbing_only_accepts_better_plans_and_records_them(sampler):
-    trajectory, _ = record(sampler, 3)
+    trajectory = record(sampler, 3)
 
     def logs_of(plans):
         for plan in plans:
@@ -382,7 +382,7 @@ def test_the_papers_gates_learn_a_better_than_even_schedule(sampler):
     file = learn(sampler, MADE, "gates", 1, GateSettings(iterations=300, weight=0.01))
     assert file.method == "gates" and file.forecaster is REUSE and from_bytes(to_bytes(file), "gates") == file
     assert all(parameter.requires_grad and parameter.grad is None for parameter in sampler.network.parameters())
-    truth, _ = record(sampler, 77)
+    truth = record(sampler, 77)
     better = []
     for point in file.points:
         full = [i for i, kind in enumerate(point.kinds) if kind is StepKind.FULL]
@@ -434,7 +434,7 @@ def reused_error(sampler, keyframes, truth):
 def test_a_repaired_run_is_nearer_to_the_full_one(sampler):
     sampler.network.bump = 0.4
     better = []
-    for truth in [record(sampler, seed)[0] for seed in range(6)]:
+    for truth in [record(sampler, seed) for seed in range(6)]:
         errors = [final_error(roll_out(sampler, EVERY_OTHER, truth, None, r), truth.final) for r in (0.0, 0.5)]
         better.append(math.log(errors[0] / errors[1]))
     assert min(better) > 0

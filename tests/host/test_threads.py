@@ -131,7 +131,7 @@ def test_a_calibration_in_two_threads_is_what_it_is_in_one(clones, engine, noisy
 
     def calibrated(each):
         clones.each = each
-        found = profile.record(clones, 3, None, 2)[0]
+        found = profile.record(clones, 3, None, 2)
         clones.computed.clear()
         final = rollout.roll_out(clones, plan, found)
         # Of each condition only the step after the first that is skipped.
@@ -191,7 +191,7 @@ def assert_known_again(subject, networks):
     ]
     try:
         with torch.inference_mode():
-            found = module("frdiff.auto_fr.profile").record(request.sample, 5)[0]
+            found = module("frdiff.auto_fr.profile").record(request.sample, 5)
             assert len(computed) == 6 * len(networks)
             assert torch.equal(module("frdiff.auto_fr.rollout").roll_out(request.sample, plan, found), found.final)
     finally:
