@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -78,9 +79,15 @@ def lagrange_weights(t: float, times: Sequence[float], order: int) -> list[float
     return weights
 
 
-def kriging_weights(t: float, times: Sequence[float]) -> list[float]:
+def kriging_weights(t: float, times: Sequence[float]) -> Sequence[float]:
     """Weights of the best linear unbiased prediction at time `t` from outputs at distinct `times`."""
-    return _kriging(t, times)[0].tolist()
+    return _kriging_weights(t, tuple(times))
+
+
+# The same run is queued again and again with other seeds.
+@lru_cache(maxsize=4096)
+def _kriging_weights(t: float, times: tuple[float, ...]) -> tuple[float, ...]:
+    return tuple(_kriging(t, times)[0].tolist())
 
 
 def steady_kriging_weights(t: float, times: Sequence[float]) -> list[float]:

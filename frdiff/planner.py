@@ -178,9 +178,11 @@ class Planner:
         schedule = Schedule("refused") if self._refusal else self._schedule
         self.plan: Plan = schedule.plan(self._course)
         self.max_age = MAX_AGE_PER_STEP * longest_gap(self.plan)
+        self.keeps_stages = any(step.keeps_stages for step in self.plan)
+        self.keeps_outputs = self.keeps_stages or any(step.kind is not StepKind.FULL for step in self.plan)
 
 
 def step_index(sigma: float, sigmas: Sequence[float]) -> int:
     """The solver step that `sigma` belongs to: the last whose own sigma is not below it."""
-    reached = [i for i, start in enumerate(sigmas[:-1]) if start >= sigma * (1 - SIGMA_TOLERANCE)]
-    return reached[-1] if reached else 0
+    lowest = sigma * (1 - SIGMA_TOLERANCE)
+    return next((step for step in range(len(sigmas) - 2, -1, -1) if sigmas[step] >= lowest), 0)

@@ -68,20 +68,21 @@ class Rehearsal:
             return None
         if not np.allclose(self.sigmas, sigmas[:-1], rtol=SIGMA_TOLERANCE):
             return None
-        keeps = [self._keeps(step + 1, step) for step in range(steps)]
-        uses = [self._made_of(step + 1, step)[: step + 1] for step in range(steps)]
-        return Solver(tuple(keeps), tuple(tuple(np.where(np.abs(row) > NEGLIGIBLE, row, 0.0).tolist()) for row in uses))
+        keeps, made = self._made(np.arange(steps))
+        uses = np.where(np.abs(made) > NEGLIGIBLE, made, 0.0).tolist()
+        return Solver(tuple(keeps.tolist()), tuple(tuple(row[: step + 1]) for step, row in enumerate(uses)))
 
     def evaluations(self, sigmas: Sequence[float]) -> Evaluations | None:
         """What is evaluated in a run of `sigmas`; None where that is unknown or does not go down from step to step."""
         # Some start their first step a little below its own noise level, where there is only noise.
         starts = [0, *(self._start(sigma) for sigma in sigmas[1:-1])]
         falls = all(b <= a * (1 + SIGMA_TOLERANCE) for a, b in pairwise(self.sigmas))
-        if self.inputs is None or not falls or any(b <= a for a, b in pairwise(starts)):
+        if self.inputs is None or not self.sigmas or not falls or any(b <= a for a, b in pairwise(starts)):
             return None
         ends = [*starts[1:], len(self.sigmas)]
         owners = [step for step, (start, end) in enumerate(zip(starts, ends, strict=True)) for _ in range(start, end)]
-        used = [self._used(start, end) for start, end in zip(starts, ends, strict=True)]
+        made = np.abs(self._made(np.array(starts)[owners])[1])
+        used = [_used(made, start, end) for start, end in zip(starts, ends, strict=True)]
         again = any((each[:start] > NEGLIGIBLE).any() for each, start in zip(used, starts, strict=True))
         return Evaluations(self.sigmas, tuple(owners), tuple(np.sum(used, axis=0).tolist()), again)
 
@@ -95,23 +96,23 @@ class Rehearsal:
         there = np.flatnonzero(apart <= apart.min(initial=SIGMA_TOLERANCE * sigma))
         return int(there[-1]) if len(there) else -1
 
-    def _used(self, start: int, end: int) -> np.ndarray:
-        """How much a step uses of each output: for the latent that it ends with, and for its own evaluations."""
-        used = np.abs(self._made_of(end, start))
-        return used + sum(used[i] * np.abs(self._made_of(i, start)) for i in range(start + 1, end))
+    def _made(self, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """For what follows each evaluation: how much it keeps of the input `starts[i]`, and what outputs add to that.
 
-    def _made_of(self, row: int, start: int) -> np.ndarray:
-        """What the outputs add to an input, beside what it keeps of the input at which its step started."""
-        assert self.inputs is not None
-        return (self.inputs[row] - self._keeps(row, start) * self.inputs[start])[1:]
-
-    def _keeps(self, row: int, start: int) -> float:
-        """How much of the input at which a step started is kept in a later one.
-
-        It shows in what went into both long ago, which no step adds again: the first input, or where the sampler has
-        forgotten that, as some do at once on flow models, the oldest output.
+        `starts` are the evaluations at which the steps started. What is kept shows in what went into both long ago,
+        which no step adds again: the first input, or where the sampler has forgotten that, as some do at once on
+        flow models, the oldest output.
         """
         assert self.inputs is not None
-        there = self.inputs[start]
-        oldest = np.flatnonzero(np.abs(there) > NEGLIGIBLE * np.abs(there).max())[0]
-        return float(self.inputs[row, oldest] / there[oldest])
+        there, after = self.inputs[starts], self.inputs[1:]
+        sizes = np.abs(there)
+        oldest = (sizes > NEGLIGIBLE * sizes.max(axis=1, keepdims=True)).argmax(axis=1)
+        places = np.arange(len(starts)), oldest
+        keeps = after[places] / there[places]
+        return keeps, (after - keeps[:, None] * there)[:, 1:]
+
+
+def _used(made: np.ndarray, start: int, end: int) -> np.ndarray:
+    """How much a step uses of each output: for the latent that it ends with, and for its own evaluations."""
+    used = made[end - 1]
+    return used + sum(used[i] * made[i - 1] for i in range(start + 1, end))

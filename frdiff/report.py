@@ -110,8 +110,8 @@ class RunReport:
                 rows.append(f"{kind.value:<10} {median(times):.1f} ms each (median)")
         return "\n".join(rows + [f"note       {reason}" for reason in self.reasons])
 
-    def data(self) -> dict[str, Any]:
-        """The report as plain data, for JSON."""
+    def summary(self) -> dict[str, Any]:
+        """The report without its evaluations, as plain data."""
         return {
             "schedule": self.schedule,
             "steps": self.steps,
@@ -125,8 +125,11 @@ class RunReport:
             "stochastic": self.stochastic,
             "finished": self.finished,
             "reason": " ".join(self.reasons) or None,
-            "records": [asdict(record) for record in self.records],
         }
+
+    def data(self) -> dict[str, Any]:
+        """The report as plain data, for JSON."""
+        return {**self.summary(), "records": [asdict(record) for record in self.records]}
 
     def json(self) -> str:
         """The report as a JSON document."""

@@ -15,7 +15,7 @@ from .constants import Constants
 from .facts import default_flow_time, noise_prediction_scales
 from .families import Family
 from .features import Stream
-from .following import Call, Following, Moment
+from .following import Call, Following, Moment, device_of
 from .forecast import REUSE, Weights, combine, relative_error
 from .memory import Memory, is_out_of_memory
 from .ordinals import Ordinals
@@ -25,7 +25,7 @@ from .rehearsal import Rehearsal
 from .repair import Repair, repair_of
 from .report import RunReport, StepRecord
 from .schedule import Plan, Schedule, StepKind, StepPlan
-from .space import Space
+from .space import RAW, Space
 from .stages import StageCall
 from .swapping import Forward, swapped
 
@@ -105,24 +105,17 @@ class Session:
 
         `output_bytes` are those of one evaluation's outputs, `stage_bytes` about those of all stages.
         """
-        self.report.bytes_reserved = self._memory.wanted(output_bytes, stage_bytes if self._needs_stages else 0)
+        wanted = self._memory.wanted(output_bytes, stage_bytes if self._planner.keeps_stages else 0)
+        self.report.bytes_reserved = wanted if self._planner.keeps_outputs else 0
         return self.report.bytes_reserved
 
     def begin_evaluation(self, sigma: float, x: torch.Tensor | None = None) -> None:
         """Start an evaluation of the sampler at `sigma` with input `x`: one decision for all its network calls."""
-        self._memory.step_down()
-        self._drop_what_is_too_old()
         self._step, self._record = self._planner.begin(sigma, x)
-        if self._step.keeps_stages:
-            self._features.start_keyframe()
-        # Raw outputs are remembered as they are, whatever they count for.
-        self._enter(Space(True, *self._scales(sigma)) if self._planner.stochastic else Space(False))
-        self._time = self._flow_time(sigma)
-        self._ordinals.start()
         self.report.records.append(self._record)
-        self._following.begin(
-            Moment(self._step.kind, self._time, len(self.report.records), self._planner.max_age, self._space)
-        )
+        self._ordinals.start()
+        if self._planner.keeps_outputs:
+            self._prepare(sigma)
         self._observe(self)
 
     def end_evaluation(self, denoised: torch.Tensor) -> None:
@@ -146,7 +139,8 @@ class Session:
         if compiled is not None:
             self._compiled.add(id(network))
         call = Call(numbered, network, network if compiled is None else compiled, x)
-        result = self._memory.attempt(lambda: self._attempt(call, run), self._forget)
+        attempt = self._attempt if self._planner.keeps_outputs else self._computed_alone
+        result = self._memory.attempt(lambda: attempt(call, run), self._forget)
         with self._lock:
             self._planner.noted_call(result)
         return result
@@ -162,7 +156,7 @@ class Session:
             self.report.add_reason(reason)
         if self.report.reuse_is_slower:
             self.report.add_reason(SLOWER)
-        if self._compiled and self._needs_stages:
+        if self._compiled and self._planner.keeps_stages:
             self.report.add_reason(TAKEN_APART)
         self._forget()
         self._stages.clear()
@@ -174,9 +168,21 @@ class Session:
         if self._repair:
             self._repair.clear()
 
-    def _drop_what_is_too_old(self) -> None:
+    def _prepare(self, sigma: float) -> None:
+        """Get ready to remember what the evaluation computes, or to answer for it."""
+        evaluation, max_age = len(self.report.records), self._planner.max_age
+        self._memory.step_down()
+        self._drop_older_than(evaluation - 1 - max_age)
+        if self._step.keeps_stages:
+            self._features.start_keyframe()
+        # Raw outputs are remembered as they are, whatever they count for.
+        self._enter(Space(True, *self._scales(sigma)) if self._planner.stochastic else RAW)
+        self._time = self._flow_time(sigma)
+        self._following.begin(Moment(self._step.kind, self._time, evaluation, max_age, self._space))
+
+    def _drop_older_than(self, evaluation: int) -> None:
         """Conditions that came and went, as those of moving context windows do, would be kept until the end."""
-        gone = self._features.drop_before(len(self.report.records) - self._planner.max_age)
+        gone = self._features.drop_before(evaluation)
         if self._repair:
             self._repair.drop(gone)
 
@@ -196,8 +202,15 @@ class Session:
             stream = self._features.get(call.key)
             step = self._decide(call)
         answer = self._answer(step, call, stream, call.entry.forward)
-        with self._clock.measure(self._record, call.device), swapped({call.entry: answer}):
+        with self._clock.measure(self._record, device_of(call.x)), swapped({call.entry: answer}):
             return run()
+
+    def _computed_alone(self, call: Call, run: Callable[[], Any]) -> Any:
+        """Answer a call of a run in which no output will be used again."""
+        assert self._record is not None
+        constants = self._constants.forwards(call.key, call.network)
+        with self._clock.measure(self._record, device_of(call.x)), swapped(constants):
+            return self._computed(run)
 
     def _decide(self, call: Call) -> StepPlan:
         """The step's plan, or a full step where the plan cannot be followed, with the reason noted."""
@@ -208,7 +221,7 @@ class Session:
         self.report.add_reason(reason)
         self._record.kind = StepKind.FULL.value
         self._record.mix = 1.0
-        return StepPlan(StepKind.FULL, keeps_stages=self._needs_stages)
+        return StepPlan(StepKind.FULL, keeps_stages=self._planner.keeps_stages)
 
     def _answer(self, step: StepPlan, call: Call, stream: Stream | None, forward: Forward) -> Forward:
         """The network's `forward` for this call."""
@@ -234,7 +247,7 @@ class Session:
         stream, network = self._features.start(call.key), call.network
         stream.held = self._memory.stages_of(network) if step.keeps_stages else ()
         remembering = StageCall(stream.held, stream, self._features).remembering()
-        learning = self._stages.watching(network) if self._needs_stages else nullcontext()
+        learning = self._stages.watching(network) if self._planner.keeps_stages else nullcontext()
         with learning, self._swapped(network, remembering):
             output = self._computed(compute)
         remembered = self._space.remembered(output, call.x)
@@ -253,10 +266,6 @@ class Session:
             return output
         forecast = self._space.answer(self._forecast(stream), call.x, stream.dtype)
         return combine((step.mix, 1 - step.mix), (output, forecast))
-
-    @property
-    def _needs_stages(self) -> bool:
-        return any(step.keeps_stages for step in self.plan)
 
     @property
     def _place(self) -> int:

@@ -51,6 +51,9 @@ class Space:
         return combine((1.0, 1 / self.a if self.denoised else 1.0), (output, correction))
 
 
+RAW = Space(denoised=False)
+
+
 def _shape(value: Any) -> Any:
     """The shape of a tensor, or those in a list or tuple of them; None where there is something else."""
     if isinstance(value, (list, tuple)):

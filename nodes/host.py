@@ -125,8 +125,7 @@ def flow_time_of(model: Any) -> Callable[[float], float]:
 
     @cache
     def flow_time(sigma: float) -> float:
-        level = torch.tensor([sigma], dtype=torch.float64)
-        noise, data = (float(sampling.noise_scaling(level, *parts)) for parts in (_NOISE_ALONE, _DATA_ALONE))
+        noise, data = sampling.noise_scaling(torch.full((2,), sigma, dtype=torch.float64), *_NOISE_AND_DATA).tolist()
         if noise or not sigma:
             return noise / (noise + data)
         # From picture to picture: such a model starts from data, and its sigma is the time itself if it is a flow.
@@ -148,7 +147,8 @@ def scales_of(model: Any) -> Callable[[float], tuple[float, float]]:
 
 
 _ONE, _NONE = torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
-_NOISE_ALONE, _DATA_ALONE = (_ONE, _NONE), (_NONE, _ONE)
+# A batch of two latents: the first is noise alone, the second data alone.
+_NOISE_AND_DATA = torch.tensor([[1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
 
 
 def condition_names(guider: Any) -> dict[Any, str]:
@@ -169,7 +169,7 @@ def _add_run_wrappers(
     def predict_noise(executor: Any, x: torch.Tensor, timestep: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         nonlocal evaluations_seen
         evaluations_seen = True
-        session.begin_evaluation(float(timestep.max()), x)
+        session.begin_evaluation(_noise_level(timestep), x)
         denoised = executor(x, timestep, *args, **kwargs)
         session.end_evaluation(denoised)
         return denoised
@@ -179,9 +179,9 @@ def _add_run_wrappers(
         control: Any = None, transformer_options: Any = None, **kwargs: Any,
     ) -> Any:  # fmt: skip
         nonlocal called_at
-        if not evaluations_seen and called_at != float(t.max()):
+        if not evaluations_seen and called_at != _noise_level(t):
             # A guider of another pack calls the model itself, once or more at each noise level.
-            called_at = float(t.max())
+            called_at = _noise_level(t)
             session.begin_evaluation(called_at)
         model = executor.class_obj
         options = {} if transformer_options is None else transformer_options
@@ -208,6 +208,11 @@ def _add_run_wrappers(
     innermost[KEY] = [apply_model]
 
 
+def _noise_level(timestep: torch.Tensor) -> float:
+    # Not torch's own maximum: of a number or two it costs more than all the rest of a step's bookkeeping.
+    return max(timestep.flatten().tolist())
+
+
 def stream_key(
     x: torch.Tensor, options: dict[str, Any], control: Any, model: Any, names: Mapping[Any, str] | None = None
 ) -> Hashable:
@@ -220,13 +225,13 @@ def stream_key(
     return (
         tuple((names or {}).get(uuid, uuid) for uuid in options.get("uuids", ())),
         tuple(options.get("cond_or_uncond", ())),
-        tuple(x.shape),
-        str(x.device),
+        x.shape,
+        x.device,
         tuple(window.index_list) if window is not None else None,
-        tuple(sorted(f"{name} {place}" for name, places in patches.items() for place in places)),
+        tuple(sorted(f"{name} {place}" for name, places in patches.items() for place in places)) if patches else (),
         _hook_strengths(model),
         # A ControlNet outside its range gives nothing, and the network another output.
-        tuple(sorted(name for name, values in (control or {}).items() if any(v is not None for v in values))),
+        tuple(sorted(name for name, given in control.items() if any(r is not None for r in given))) if control else (),
     )
 
 

@@ -106,11 +106,10 @@ class StepMap:
         """Send the whole run, with the times that are known only now, and drop it."""
         if report is not self._report:
             self._begin(report)
-        summary = {key: value for key, value in report.data().items() if key != "records"}
         cells = {step: vars(cell) for step, cell in computed_cells(report.records).items()}
         self._send({
             "state": "done" if report.finished else "stopped", "current": None, "cells": cells,
-            "report": {**summary, "line": report.line()},
+            "report": {**report.summary(), "line": report.line()},
         })  # fmt: skip
         self._report, self._plan, self._cells = None, None, {}
 
