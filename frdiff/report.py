@@ -59,16 +59,29 @@ class RunReport:
         return {kind.value: sum(r.kind == kind.value for r in self.records) for kind in StepKind}
 
     @property
+    def network_seconds(self) -> float:
+        """What of the time was network time: nothing else can be saved."""
+        return sum(record.ms for record in self.records) / 1000
+
+    @property
     def speedup(self) -> float | None:
         """Estimated time of a run with every evaluation full, over the measured time; None without full ones."""
+        return self._speedup_of(self.seconds)
+
+    @property
+    def network_speedup(self) -> float | None:
+        """The same of network time alone, which is what a dial sets."""
+        return self._speedup_of(self.network_seconds)
+
+    def _speedup_of(self, seconds: float) -> float | None:
         # The first evaluation pays for loading and warm-up, so it stands for the others only when it is alone.
         full = [r.ms for r in self.records if r.kind == StepKind.FULL.value]
-        if not full or not self.seconds:
+        if not full or not seconds:
             return None
         typical = median(full[1:] or full)
         reused = [r for r in self.records if r.kind != StepKind.FULL.value]
         saved = sum(typical - r.ms for r in reused) / 1000
-        return (self.seconds + saved) / self.seconds
+        return (seconds + saved) / seconds
 
     @property
     def reuse_is_slower(self) -> bool:
@@ -95,11 +108,13 @@ class RunReport:
     def text(self) -> str:
         """The report for a reader."""
         counts = self.counts
+        reused = self.network_speedup and counts["full"] < len(self.records)
         rows = [
             self.line(),
             f"schedule   {self.schedule}, {self.steps} steps, {len(self.records)} network evaluations",
             f"computed   {counts['full']} full, {counts['partial']} partial, {counts['skip']} skipped",
-            f"time       {self.seconds:.2f} s sampling",
+            f"time       {self.seconds:.2f} s sampling, {self.network_seconds:.2f} s of them network time"
+            + (f", which is {self.network_speedup:.2f}x faster" if reused else ""),
             f"kept       {self.bytes_kept / 1e6:.1f} MB, {self.stages} stages; "
             f"{self.bytes_reserved / 1e6:.1f} MB were reserved before",
             *([f"sampler    {SAMPLER_KINDS[self.stochastic]}"] if self.stochastic is not None else []),
@@ -117,7 +132,9 @@ class RunReport:
             "steps": self.steps,
             "counts": self.counts,
             "seconds": self.seconds,
+            "network_seconds": self.network_seconds,
             "speedup": self.speedup,
+            "network_speedup": self.network_speedup,
             "bytes_kept": self.bytes_kept,
             "bytes_reserved": self.bytes_reserved,
             "stages": self.stages,
