@@ -74,10 +74,12 @@ class Rehearsal:
 
     def evaluations(self, sigmas: Sequence[float]) -> Evaluations | None:
         """What is evaluated in a run of `sigmas`; None where that is unknown or does not go down from step to step."""
+        if self.inputs is None or not self.sigmas:
+            return None
         # Some start their first step a little below its own noise level, where there is only noise.
-        starts = [0, *(self._start(sigma) for sigma in sigmas[1:-1])]
+        starts = [0, *self._starts(np.array(sigmas[1:-1]))]
         falls = all(b <= a * (1 + SIGMA_TOLERANCE) for a, b in pairwise(self.sigmas))
-        if self.inputs is None or not self.sigmas or not falls or any(b <= a for a, b in pairwise(starts)):
+        if not falls or any(b <= a for a, b in pairwise(starts)):
             return None
         ends = [*starts[1:], len(self.sigmas)]
         owners = [step for step, (start, end) in enumerate(zip(starts, ends, strict=True)) for _ in range(start, end)]
@@ -86,15 +88,16 @@ class Rehearsal:
         again = any((each[:start] > NEGLIGIBLE).any() for each, start in zip(used, starts, strict=True))
         return Evaluations(self.sigmas, tuple(owners), tuple(np.sum(used, axis=0).tolist()), again)
 
-    def _start(self, sigma: float) -> int:
-        """The evaluation at which the step from `sigma` starts, -1 where there is none.
+    def _starts(self, sigmas: np.ndarray) -> list[int]:
+        """The evaluations at which the steps from `sigmas` start, -1 where there is none.
 
         The last one there: Heun's method and its kin end a step at the noise level of the next. The middle of a very
         short step may be near as well.
         """
-        apart = np.abs(np.array(self.sigmas) - sigma)
-        there = np.flatnonzero(apart <= apart.min(initial=SIGMA_TOLERANCE * sigma))
-        return int(there[-1]) if len(there) else -1
+        apart = np.abs(np.array(self.sigmas) - sigmas[:, None])
+        there = apart <= np.minimum(apart.min(axis=1), SIGMA_TOLERANCE * sigmas)[:, None]
+        last = len(self.sigmas) - 1 - there[:, ::-1].argmax(axis=1)
+        return np.where(there.any(axis=1), last, -1).tolist()
 
     def _made(self, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """For what follows each evaluation: how much it keeps of the input `starts[i]`, and what outputs add to that.

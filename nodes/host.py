@@ -125,7 +125,7 @@ def flow_time_of(model: Any) -> Callable[[float], float]:
 
     @cache
     def flow_time(sigma: float) -> float:
-        noise, data = sampling.noise_scaling(torch.full((2,), sigma, dtype=torch.float64), *_NOISE_AND_DATA).tolist()
+        noise, data = sampling.noise_scaling(_levels(sigma), _FIRST, _SECOND).tolist()
         if noise or not sigma:
             return noise / (noise + data)
         # From picture to picture: such a model starts from data, and its sigma is the time itself if it is a flow.
@@ -140,15 +140,18 @@ def scales_of(model: Any) -> Callable[[float], tuple[float, float]]:
 
     @cache
     def scales(sigma: float) -> tuple[float, float]:
-        level = torch.tensor([sigma], dtype=torch.float64)
-        return float(calculate(level, _NONE, _ONE)), float(calculate(level, _ONE, _NONE))
+        of_input, of_output = calculate(_levels(sigma), _SECOND, _FIRST).tolist()
+        return of_input, of_output
 
     return scales
 
 
-_ONE, _NONE = torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
-# A batch of two latents: the first is noise alone, the second data alone.
-_NOISE_AND_DATA = torch.tensor([[1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
+# Batches of two numbers as latents: a unit in the first alone, and in the second.
+_FIRST, _SECOND = torch.eye(2, dtype=torch.float64)
+
+
+def _levels(sigma: float) -> torch.Tensor:
+    return torch.full((2,), sigma, dtype=torch.float64)
 
 
 def condition_names(guider: Any) -> dict[Any, str]:
