@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -11,6 +12,8 @@ import numpy as np
 # Of the first input's unit: weights below are what rounding in single precision leaves.
 NEGLIGIBLE = 1e-5
 SIGMA_TOLERANCE = 1e-3
+# Chosen on the demo models (docs/findings.md).
+MOST_CHANGES = 1.5
 
 
 @dataclass(frozen=True)
@@ -23,10 +26,18 @@ class Solver:
     keeps: tuple[float, ...]
     uses: tuple[tuple[float, ...], ...]
 
-    @property
+    @cached_property
     def correctable(self) -> bool:
-        """Whether a change of one output can be taken back in the next without growing from step to step."""
-        return all(sum(map(abs, uses[:-1])) < abs(uses[-1]) for uses in self.uses)
+        """Whether what the solver makes of a changed output in later steps can be taken back there by small changes.
+
+        The changes `e` that undo a unit at step k solve `sum(uses[i][j] * e[j] for j <= i) = 0` for all `i > k`.
+        """
+        uses = np.array([(*row, *[0.0] * (len(self.uses) - len(row))) for row in self.uses])
+        newest = uses.diagonal()
+        if not newest.all():
+            return False
+        changes = np.abs(np.linalg.inv(uses / newest[:, None])).sum(axis=0) - 1
+        return bool(changes.max(initial=0.0) <= MOST_CHANGES)
 
     @property
     def forgets(self) -> bool:

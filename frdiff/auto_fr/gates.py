@@ -135,7 +135,7 @@ class GatedRun:
                 with swapped({entry: forward}):
                     return functional_call(entry, self._stand_ins.of(entry), inputs, kwargs)
 
-            fresh = checkpoint(compute, *args, use_reentrant=False)
+            fresh = _checkpointed(compute, args)
             kept, here = self._kept.get(place), gate.to(fresh)
             output = fresh if kept is None else here * fresh + (1 - here) * kept
             self._kept[place] = output
@@ -147,6 +147,30 @@ class GatedRun:
     def close(self) -> None:
         """Forget everything."""
         self._kept.clear()
+
+
+def _checkpointed(compute: Callable[..., Any], inputs: tuple[Any, ...]) -> Any:
+    """What torch's checkpoint returns, and nothing of it left behind when `compute` raises.
+
+    Some versions of it leave hooks, as long as the exception lives, that compute again in whatever backward pass
+    comes next, of anyone.
+    """
+    failures: list[BaseException] = []
+    entered = True
+
+    def attempt(*inputs: Any) -> Any:
+        try:
+            return compute(*inputs)
+        except BaseException as error:
+            if not entered:
+                raise
+            failures.append(error)
+
+    result = checkpoint(attempt, *inputs, use_reentrant=False)
+    entered = False
+    if failures:
+        raise failures[0]
+    return result
 
 
 def learn(

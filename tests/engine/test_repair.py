@@ -83,6 +83,26 @@ def test_a_full_repair_brings_the_latent_back_where_interpolation_is_right(solve
     assert repaired[5] < half[5] < unrepaired[5] and math.isclose(half[5], unrepaired[5] / 2, rel_tol=1e-6)
 
 
+def recursion(*older):
+    """A solver of eight steps that uses each newest output once, and the ones before by `older`, newest first."""
+    uses = [tuple([0.0] * max(i - len(older), 0) + [*reversed(older[:i]), 1.0]) for i in range(8)]
+    return Solver((1.0,) * 8, tuple(uses))
+
+
+@pytest.mark.parametrize(
+    ("older", "correctable"),
+    # To undo a unit takes changes of 0.5, 0.25 and so on, 1 in all; of 0.8, 0.64 and so on, 3 in all; of 1, 0.5,
+    # 0 and so on, 2 in all; of 0.8, 0.34, 0.03 and so on, 1.3 in all.
+    [((), True), ((-0.5,), True), ((-0.8,), False), ((-1.0, 0.5), False), ((-0.8, 0.3), True)],
+)
+def test_what_a_solver_makes_of_a_change_must_be_undone_by_small_ones(older, correctable):
+    assert recursion(*older).correctable == correctable
+
+
+def test_a_solver_without_its_newest_output_cannot_be_corrected():
+    assert not Solver((1.0, 1.0), ((1.0,), (1.0, 0.0))).correctable
+
+
 def test_a_solver_that_would_let_corrections_grow_is_not_repaired():
     sigmas = SIGMAS[:6]
     two, four = (rehearsal_of(name, sigmas).solver(sigmas) for name in ("dpmpp_2m", "adams_4"))
