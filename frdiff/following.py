@@ -33,11 +33,11 @@ class Call:
     entry: torch.nn.Module
     x: Any
 
-
-def device_of(x: Any) -> torch.device:
-    """Where a call about the latent `x` is computed; weights may be kept elsewhere."""
-    latent = x[0] if isinstance(x, (list, tuple)) else x
-    return torch.device("cpu") if latent is None else latent.device
+    @property
+    def device(self) -> torch.device:
+        """Where it is computed; weights may be kept elsewhere."""
+        latent = self.x[0] if isinstance(self.x, (list, tuple)) else self.x
+        return torch.device("cpu") if latent is None else latent.device
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -26,7 +25,7 @@ class Solver:
     keeps: tuple[float, ...]
     uses: tuple[tuple[float, ...], ...]
 
-    @cached_property
+    @property
     def correctable(self) -> bool:
         """Whether what the solver makes of a changed output in later steps can be taken back there by small changes.
 

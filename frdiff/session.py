@@ -15,7 +15,7 @@ from .constants import Constants
 from .facts import default_flow_time, noise_prediction_scales
 from .families import Family
 from .features import Stream
-from .following import Call, Following, Moment, device_of
+from .following import Call, Following, Moment
 from .forecast import REUSE, Weights, combine, relative_error
 from .memory import Memory, is_out_of_memory
 from .ordinals import Ordinals
@@ -202,14 +202,14 @@ class Session:
             stream = self._features.get(call.key)
             step = self._decide(call)
         answer = self._answer(step, call, stream, call.entry.forward)
-        with self._clock.measure(self._record, device_of(call.x)), swapped({call.entry: answer}):
+        with self._clock.measure(self._record, call.device), swapped({call.entry: answer}):
             return run()
 
     def _computed_alone(self, call: Call, run: Callable[[], Any]) -> Any:
         """Answer a call of a run in which no output will be used again."""
         assert self._record is not None
         constants = self._constants.forwards(call.key, call.network)
-        with self._clock.measure(self._record, device_of(call.x)), swapped(constants):
+        with self._clock.measure(self._record, call.device), swapped(constants):
             return self._computed(run)
 
     def _decide(self, call: Call) -> StepPlan:

@@ -104,11 +104,10 @@ def test_a_solver_without_its_newest_output_cannot_be_corrected():
 
 
 def test_a_solver_that_would_let_corrections_grow_is_not_repaired():
-    sigmas = SIGMAS
-    two, four = (rehearsal_of(name, sigmas).solver(sigmas) for name in ("dpmpp_2m", "adams_4"))
+    two, four = (rehearsal_of(name, SIGMAS).solver(SIGMAS) for name in ("dpmpp_2m", "adams_4"))
     assert two.correctable and not four.correctable
 
-    scales = [(1.0, -sigma) for sigma in sigmas[:-1]]
+    scales = [(1.0, -sigma) for sigma in SIGMAS[:-1]]
     assert repair_of(0.5, two, scales) and repair_of(0.5, four, scales) is None
     assert repair_of(0.0, two, scales) is None and repair_of(0.5, None, scales) is None
 
