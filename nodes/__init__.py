@@ -4,8 +4,8 @@ from comfy_api.latest import ComfyExtension
 
 from .analysis import FRDiffCompare, FRDiffReport
 from .calibration import FRDiffAutoFR, FRDiffScheduleLoader
+from .panel.routes import register
 from .patching import FRDiffModelPatcher
-from .routes import register
 from .sampling import FRDiffKSampler, FRDiffKSamplerAdvanced
 from .schedules import FRDiffSchedule
 from .sweep import FRDiffSweep

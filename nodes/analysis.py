@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ..frdiff.cells import computed_cells
 from ..frdiff.errors import FRDiffError
-from ..frdiff.likeness import difference, latent_error, psnr, ssim
-from ..frdiff.report import RunReport
-from .drawing import step_plot, to_image
+from ..frdiff.reporting.metrics import difference, latent_error, psnr, ssim
+from ..frdiff.reporting.report import RunReport
+from ..frdiff.reporting.step_map import computed_cells
 from .inputs import CATEGORY, ReportType, one_latent
+from .panel.drawing import step_plot, to_image
 
 UNKNOWN = float("nan")
 

@@ -15,15 +15,15 @@ from comfy_api.latest import io
 from ..frdiff.auto_fr.calibrate import Calibration
 from ..frdiff.auto_fr.effort import EFFORTS
 from ..frdiff.auto_fr.jobs import in_turn
-from ..frdiff.calibrated import calibrated
-from ..frdiff.schedule_file import ScheduleFile
-from ..frdiff.schedule_store import read_schedule, write_schedule
-from .calibrating import SEED_MAX, Request, describe, front_lines
-from .fronts import show_front
+from ..frdiff.schedule_files.calibrated import calibrated
+from ..frdiff.schedule_files.model import ScheduleFile
+from ..frdiff.schedule_files.store import read_schedule, write_schedule
+from .calibration_request import SEED_MAX, Request, describe, front_lines
+from .fingerprint import trace
 from .inputs import CATEGORY, ScheduleType
-from .live import node_id, prompt_server
+from .panel.fronts import show_front
+from .panel.live import node_id, prompt_server
 from .schedule_folder import NOTHING, file_names, find_file, free_path
-from .traces import trace
 
 MORE_PROMPTS = ("positive_2", "positive_3", "positive_4")
 

@@ -12,7 +12,7 @@ import torch
 from comfy import model_management
 from comfy.patcher_extension import WrappersMP
 
-from .calibrating import Request
+from .calibration_request import Request
 
 KEY = "frdiff_gradients"
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from .host import attach, chosen
+from .host.attach import attach, chosen
 from .inputs import CATEGORY, schedule_input, speedup_input
-from .live import StepMap
+from .panel.live import StepMap
 
 
 class FRDiffModelPatcher(io.ComfyNode):

@@ -9,10 +9,10 @@ from comfy_api.latest import io
 
 from nodes import common_ksampler  # pyright: ignore[reportAttributeAccessIssue]  (ComfyUI's nodes.py, not this package)
 
-from ..frdiff.report import RunReport
-from .host import attach, chosen
+from ..frdiff.reporting.report import RunReport
+from .host.attach import attach, chosen
 from .inputs import CATEGORY, ReportType, sampler_inputs, schedule_input, speedup_input
-from .live import StepMap
+from .panel.live import StepMap
 
 
 def _outputs() -> list[io.Output]:

@@ -10,7 +10,7 @@ from typing import Any
 import folder_paths
 
 from ..frdiff.errors import FRDiffError
-from ..frdiff.schedule_store import SUFFIX, schedule_path
+from ..frdiff.schedule_files.store import SUFFIX, schedule_path
 
 FOLDER = "frdiff"
 SHIPPED = Path(__file__).resolve().parent.parent / "schedules"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..frdiff.forecast import FORECASTERS, REUSE
-from ..frdiff.presets import PRESETS
-from ..frdiff.schedule import PaperSchedule
+from ..frdiff.forecasting.rules import FORECASTERS, REUSE
+from ..frdiff.planning.presets import PRESETS
+from ..frdiff.planning.schedule import PaperSchedule
 from .inputs import CATEGORY, ScheduleType
 
 CUSTOM = "custom"

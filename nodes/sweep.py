@@ -16,16 +16,16 @@ from PIL import Image
 
 from nodes import VAEDecode, common_ksampler  # pyright: ignore[reportAttributeAccessIssue]  (ComfyUI's nodes.py)
 
-from ..frdiff.clock import wait_for
 from ..frdiff.errors import FRDiffError
-from ..frdiff.likeness import latent_error, psnr, ssim
-from ..frdiff.presets import PRESETS
-from ..frdiff.report import RunReport
-from ..frdiff.schedule import Schedule
-from .drawing import Point, grid, speed_error_plot, to_image, to_picture
-from .host import attach, chosen
+from ..frdiff.planning.presets import PRESETS
+from ..frdiff.planning.schedule import Schedule
+from ..frdiff.reporting.metrics import latent_error, psnr, ssim
+from ..frdiff.reporting.report import RunReport
+from ..frdiff.runtime.clock import wait_for
+from .host.attach import attach, chosen
 from .inputs import CATEGORY, one_latent, sampler_inputs, schedule_input
-from .live import node_id, show_outputs
+from .panel.drawing import Point, grid, speed_error_plot, to_image, to_picture
+from .panel.live import node_id, show_outputs
 
 WARM_UP_STEPS = 2
 COLUMNS = ("run", "steps", "full", "partial", "skip", "seconds", "speedup", "latent_error", "psnr", "ssim")

@@ -12,18 +12,18 @@ from typing import Any
 import numpy as np
 
 from ..errors import FRDiffError
-from ..forecast import KRIGING
-from ..provenance import Provenance
-from ..schedule import Plan, StepKind, plan_of
-from ..schedule_file import CALIBRATED, PRIOR, Move, Point, ScheduleFile
-from ..schedule_format import MOST_MOVES
+from ..forecasting.rules import KRIGING
+from ..planning.schedule import Plan, StepKind, plan_of
+from ..schedule_files.format import MOST_MOVES
+from ..schedule_files.model import CALIBRATED, PRIOR, Move, Point, ScheduleFile
+from ..schedule_files.network_id import Provenance
+from .acceptance import clearly_less, mean_error, verdicts
 from .effort import FEWEST_RUNS, Effort
 from .jobs import Do, FewerSteps, Job, Recording, Trial
 from .refine import climb
 from .runs import PEAK, Runs
 from .search import fewest_full, front, interpolated_gains
 from .trajectory import Trajectory
-from .verdicts import clearly_less, mean_error, verdicts
 
 # Seeds of the runs that schedules are judged on lie this far from those that they are made from.
 HELD_OUT = 1000

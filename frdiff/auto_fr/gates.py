@@ -14,19 +14,19 @@ import torch
 from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
+from ..engine import RunFacts
 from ..errors import FRDiffError
-from ..facts import RunFacts
-from ..forecast import REUSE
-from ..memory import is_out_of_memory
-from ..ordinals import Ordinals
-from ..planner import step_index
-from ..provenance import Provenance
-from ..report import RunReport
-from ..schedule import StepKind
-from ..schedule_file import Point, ScheduleFile
-from ..swapping import swapped
-from .engine import Sample
-from .profile import record
+from ..forecasting.rules import REUSE
+from ..forward_patch import swapped
+from ..planning.schedule import StepKind
+from ..reporting.report import RunReport
+from ..runtime.budget import is_out_of_memory
+from ..runtime.follower import step_index
+from ..runtime.ordinals import Ordinals
+from ..schedule_files.model import Point, ScheduleFile
+from ..schedule_files.network_id import Provenance
+from .host import Sample
+from .recorder import record
 from .search import fewest_full
 from .trajectory import Trajectory
 

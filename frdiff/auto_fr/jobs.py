@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ..families import Family
-from ..schedule import Plan
-from .engine import Sample
-from .profile import record
+from ..blocks.families import Family
+from ..planning.schedule import Plan
+from .host import Sample
+from .recorder import record
 from .rollout import final_error, plain_run, roll_out
 from .trajectory import Trajectory
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from ..schedule import Plan, StepKind, plan_of
-from ..schedule_file import Move
+from ..planning.schedule import Plan, StepKind, plan_of
+from ..schedule_files.model import Move
 
 # How far a keyframe is moved at once, and how many of the moves that the search likes best are tried.
 REACH = 3

@@ -8,16 +8,16 @@ from typing import Any
 
 import torch
 
-from ..facts import RunFacts
-from ..families import Family
-from ..forecast import KRIGING
-from ..ordinals import Ordinals
-from ..report import RunReport
-from ..schedule import Course, Plan, Schedule, StepKind
-from ..session import Session
-from ..swapping import swapped
-from .engine import Sample
-from .profile import each_tensor
+from ..blocks.families import Family
+from ..engine import RunFacts
+from ..forecasting.rules import KRIGING
+from ..forward_patch import swapped
+from ..planning.schedule import Course, Plan, Schedule, StepKind
+from ..reporting.report import RunReport
+from ..runtime.ordinals import Ordinals
+from ..runtime.session import Session
+from .host import Sample
+from .recorder import each_tensor
 from .refine import plan_between
 from .trajectory import Trajectory
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..forecast import KRIGING
-from ..prior import PriorSchedule
-from ..schedule import Plan, StepKind
-from ..schedule_file import Point
+from ..forecasting.rules import KRIGING
+from ..planning.prior import PriorSchedule
+from ..planning.schedule import Plan, StepKind
+from ..schedule_files.model import Point
 from .refine import keyframes_of, plan_between
 from .search import ForecastCost, Geometry, PartialCost, SegmentCosts, geometry, total_cost
 from .trajectory import Trajectory

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from ..errors import FRDiffError
-from ..forecast import KRIGING, Weights, log_noise_ratio
-from ..keyframes import best_keyframes
-from ..prior import FEWEST
+from ..forecasting.rules import KRIGING, Weights, log_noise_ratio
+from ..planning.keyframes import best_keyframes
+from ..planning.prior import FEWEST
 from .trajectory import Evaluation, Trajectory
 
 FASTEST = 8

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from ..clock import wait_for
-from ..stages import Stage
-from ..swapping import Forward
+from ..blocks.stages import Stage
+from ..forward_patch import Forward
+from ..runtime.clock import wait_for
 
 # The device waits for each stage that is measured, so only some steps are.
 STAGES_EVERY = 4

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from ..errors import FRDiffError
-from ..schedule import Course
-from ..schedule_file import Milliseconds
+from ..planning.schedule import Course
+from ..schedule_files.model import Milliseconds
 
 CANNOT_FOLLOW = (
     "Auto-FR cannot calibrate this sampler: it did not evaluate the model once at every step. "

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from frdiff.rehearsal import Rehearsal
+from frdiff.sampler.response import Rehearsal
 
 ADAMS = ((1.0,), (1.5, -0.5), (23 / 12, -16 / 12, 5 / 12), (55 / 24, -59 / 24, 37 / 24, -9 / 24))
 

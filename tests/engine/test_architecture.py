@@ -26,6 +26,6 @@ def test_the_engine_imports_nothing_of_the_host(path):
     assert not [name for level, name, _ in imports(path) if level > depth]
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "nodes").glob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted((ROOT / "nodes").rglob("*.py")), ids=lambda path: path.name)
 def test_nothing_reaches_into_private_names(path):
     assert not [n for level, _, names in imports(path) if level for n in names if n.startswith("_")]

@@ -15,24 +15,24 @@ import pytest
 import torch
 from solvers import rehearsal_of
 
+from frdiff.auto_fr.acceptance import verdicts
 from frdiff.auto_fr.calibrate import Calibration
 from frdiff.auto_fr.effort import EFFORTS, Effort
 from frdiff.auto_fr.gates import GatedRun, GateSettings, StandIns, learn
 from frdiff.auto_fr.jobs import Trial, in_turn
-from frdiff.auto_fr.profile import record
+from frdiff.auto_fr.recorder import record
 from frdiff.auto_fr.refine import climb, keyframes_of, neighbours, plan_between
 from frdiff.auto_fr.rollout import FixedSchedule, final_error, plain_run, roll_out
 from frdiff.auto_fr.search import ForecastCost, front, geometry
-from frdiff.auto_fr.verdicts import verdicts
+from frdiff.blocks.families import Family
+from frdiff.engine import RunFacts
 from frdiff.errors import FRDiffError
-from frdiff.facts import RunFacts
-from frdiff.families import Family
-from frdiff.forecast import KRIGING, REUSE
-from frdiff.provenance import Network, Provenance
-from frdiff.schedule import StepKind
-from frdiff.schedule_file import CALIBRATED, Point
-from frdiff.schedule_format import from_bytes, to_bytes
-from frdiff.session import Session
+from frdiff.forecasting.rules import KRIGING, REUSE
+from frdiff.planning.schedule import StepKind
+from frdiff.runtime.session import Session
+from frdiff.schedule_files.format import from_bytes, to_bytes
+from frdiff.schedule_files.model import CALIBRATED, Point
+from frdiff.schedule_files.network_id import Network, Provenance
 
 pytestmark = pytest.mark.quick
 

@@ -1,8 +1,8 @@
 """Cells: one for each solver step, whatever the sampler does with it."""
 
-from frdiff.cells import computed_cells, planned_cells
-from frdiff.report import StepRecord
-from frdiff.schedule import Course, PaperSchedule
+from frdiff.planning.schedule import Course, PaperSchedule
+from frdiff.reporting.report import StepRecord
+from frdiff.reporting.step_map import computed_cells, planned_cells
 
 
 def record(step, kind, ms=1.0, error=None, planned="skip"):

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from frdiff import clock
-from frdiff.report import StepRecord
+from frdiff.reporting.report import StepRecord
+from frdiff.runtime import clock
 
 pytestmark = pytest.mark.quick
 

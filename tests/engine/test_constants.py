@@ -5,11 +5,11 @@ from unittest import mock
 import pytest
 import torch
 
-from frdiff import families
-from frdiff.constants import Constants, same
-from frdiff.features import Features
-from frdiff.stages import find_stages
-from frdiff.swapping import swapped
+from frdiff.blocks import families
+from frdiff.blocks.invariants import Constants, same
+from frdiff.blocks.stages import find_stages
+from frdiff.forward_patch import swapped
+from frdiff.store import Features
 
 pytestmark = pytest.mark.quick
 

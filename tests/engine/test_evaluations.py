@@ -7,13 +7,13 @@ import pytest
 import torch
 from solvers import rehearsal_of
 
-from frdiff.cells import planned_cells
-from frdiff.facts import default_flow_time
-from frdiff.planner import Planner
-from frdiff.presets import for_speedup
-from frdiff.prior import FEWEST
-from frdiff.rehearsal import Rehearsal
-from frdiff.schedule import MOST_EVALUATIONS, StepKind, counts, course_of
+from frdiff.engine import default_flow_time
+from frdiff.planning.presets import for_speedup
+from frdiff.planning.prior import FEWEST
+from frdiff.planning.schedule import MOST_EVALUATIONS, StepKind, counts, course_of
+from frdiff.reporting.step_map import planned_cells
+from frdiff.runtime.follower import Planner
+from frdiff.sampler.response import Rehearsal
 
 pytestmark = pytest.mark.quick
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from frdiff.forecast import FAR, FORECASTERS, NEAR, combine, expected_deviation, linear_weights, relative_error
+from frdiff.forecasting.rules import FAR, FORECASTERS, NEAR, combine, expected_deviation, linear_weights, relative_error
 
 pytestmark = pytest.mark.quick
 

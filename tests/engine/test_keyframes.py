@@ -4,7 +4,7 @@ from itertools import combinations
 
 import pytest
 
-from frdiff.keyframes import best_keyframes
+from frdiff.planning.keyframes import best_keyframes
 
 pytestmark = pytest.mark.quick
 

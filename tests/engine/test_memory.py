@@ -5,12 +5,12 @@ from unittest import mock
 import pytest
 import torch
 
-from frdiff import families
-from frdiff.families import Family
-from frdiff.memory import fitting, work
-from frdiff.schedule import PaperSchedule
-from frdiff.session import Session
-from frdiff.stages import find_stages
+from frdiff.blocks import families
+from frdiff.blocks.families import Family
+from frdiff.blocks.stages import find_stages
+from frdiff.planning.schedule import PaperSchedule
+from frdiff.runtime.budget import fitting, work
+from frdiff.runtime.session import Session
 
 pytestmark = pytest.mark.quick
 

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from frdiff.probing import Probe, Stages
-from frdiff.schedule import PaperSchedule
-from frdiff.session import Session
-from frdiff.swapping import swapped
+from frdiff.blocks.discovery import Probe, Stages
+from frdiff.forward_patch import swapped
+from frdiff.planning.schedule import PaperSchedule
+from frdiff.runtime.session import Session
 
 pytestmark = pytest.mark.quick
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 from solvers import SOLVERS, rehearsal_of, walk
 
-from frdiff.features import Stream
-from frdiff.forecast import Forecaster, linear_weights, reuse_weights
-from frdiff.rehearsal import Rehearsal, Solver
-from frdiff.repair import Repair, repair_of
-from frdiff.schedule import Schedule, StepKind, plan_of
-from frdiff.session import Session
+from frdiff.forecasting.repair import Repair, repair_of
+from frdiff.forecasting.rules import Forecaster, linear_weights, reuse_weights
+from frdiff.planning.schedule import Schedule, StepKind, plan_of
+from frdiff.runtime.session import Session
+from frdiff.sampler.response import Rehearsal, Solver
+from frdiff.store import Stream
 
 pytestmark = pytest.mark.quick
 

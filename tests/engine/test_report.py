@@ -2,7 +2,7 @@
 
 import pytest
 
-from frdiff.report import RunReport, StepRecord
+from frdiff.reporting.report import RunReport, StepRecord
 
 
 def report(seconds, *evaluations):

@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 from solvers import rehearsal_of
 
+from frdiff.engine import default_flow_time
 from frdiff.errors import FRDiffError
-from frdiff.facts import default_flow_time
-from frdiff.planner import step_index
-from frdiff.presets import PRESETS, for_speedup
-from frdiff.prior import FEWEST, FEWEST_OF_ALL
-from frdiff.schedule import Course, PaperSchedule, StepKind, counts, course_of, score_mixing_weight
+from frdiff.planning.presets import PRESETS, for_speedup
+from frdiff.planning.prior import FEWEST, FEWEST_OF_ALL
+from frdiff.planning.schedule import Course, PaperSchedule, StepKind, counts, course_of, score_mixing_weight
+from frdiff.runtime.follower import step_index
 
 pytestmark = pytest.mark.quick
 

@@ -9,15 +9,15 @@ import pytest
 import safetensors.numpy
 
 from frdiff.auto_fr.calibrate import MOST_POINTS as MOST_POINTS_OF_A_CALIBRATION
-from frdiff.calibrated import calibrated, distance, resample
 from frdiff.errors import FRDiffError
-from frdiff.forecast import KRIGING, REUSE
-from frdiff.prior import PriorSchedule
-from frdiff.provenance import Network, Provenance
-from frdiff.schedule import Course, StepKind
-from frdiff.schedule_file import PRIOR, Milliseconds, Move, Point, ScheduleFile
-from frdiff.schedule_format import KEY, LARGEST_FILE, MOST_MOVES, from_bytes, to_bytes
-from frdiff.schedule_store import read_schedule, schedule_path, write_schedule
+from frdiff.forecasting.rules import KRIGING, REUSE
+from frdiff.planning.prior import PriorSchedule
+from frdiff.planning.schedule import Course, StepKind
+from frdiff.schedule_files.calibrated import calibrated, distance, resample
+from frdiff.schedule_files.format import KEY, LARGEST_FILE, MOST_MOVES, from_bytes, to_bytes
+from frdiff.schedule_files.model import PRIOR, Milliseconds, Move, Point, ScheduleFile
+from frdiff.schedule_files.network_id import Network, Provenance
+from frdiff.schedule_files.store import read_schedule, schedule_path, write_schedule
 
 quick = pytest.mark.quick
 

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from frdiff.families import Family
-from frdiff.presets import for_speedup
-from frdiff.schedule import PaperSchedule, Schedule, StepKind, StepPlan
-from frdiff.session import Session
+from frdiff.blocks.families import Family
+from frdiff.planning.presets import for_speedup
+from frdiff.planning.schedule import PaperSchedule, Schedule, StepKind, StepPlan
+from frdiff.runtime.session import Session
 
 pytestmark = pytest.mark.quick
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from frdiff.guard import Guard
-from frdiff.solver import SolverWatch
+from frdiff.runtime.guard import Guard
+from frdiff.sampler.watch import SolverWatch
 
 pytestmark = pytest.mark.quick
 

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from frdiff.families import Family
-from frdiff.features import Features
-from frdiff.stages import StageCall, find_stages
-from frdiff.swapping import swapped
+from frdiff.blocks.families import Family
+from frdiff.blocks.stages import StageCall, find_stages
+from frdiff.forward_patch import swapped
+from frdiff.store import Features
 
 pytestmark = pytest.mark.quick
 X = ((0, "x"),)

@@ -22,7 +22,7 @@ def pictures():
 
 @pytest.fixture(scope="module")
 def reports(pack):
-    return __import__(f"{pack.__name__}.frdiff.report", fromlist=["RunReport"])
+    return __import__(f"{pack.__name__}.frdiff.reporting.report", fromlist=["RunReport"])
 
 
 def row(method, family, time, psnr, identical=0):
@@ -153,7 +153,7 @@ def test_bootstrap_interval_holds_the_figure_and_one_bad_round_does_not_move_it(
 
 
 def test_methods_are_chosen_by_name_family_or_pattern(pack):
-    presets = __import__(f"{pack.__name__}.frdiff.presets", fromlist=["PRESETS"]).PRESETS
+    presets = __import__(f"{pack.__name__}.frdiff.planning.presets", fromlist=["PRESETS"]).PRESETS
     methods = bench_methods.table(list(presets))
     assert set(presets) <= set(methods)
     assert list(bench_methods.chosen(methods, ["dial"])) == ["plain", "dial@2", "dial@3"]
@@ -163,7 +163,7 @@ def test_methods_are_chosen_by_name_family_or_pattern(pack):
 
 
 def test_computed_calls_and_their_work_are_counted(demo, host, pack):
-    presets = __import__(f"{pack.__name__}.frdiff.presets", fromlist=["PRESETS"]).PRESETS
+    presets = __import__(f"{pack.__name__}.frdiff.planning.presets", fromlist=["PRESETS"]).PRESETS
     names = ("plain", "fewer 0.5", "paper M=2", "EasyCache 0.1")
     methods = bench_methods.table(list(presets))
     case = bench_methods.Case(

@@ -90,7 +90,7 @@ def serial(tmp_path_factory):
 
 def test_a_workflow_is_calibrated_without_a_window(serial, engine):
     data, output = serial
-    file = engine("schedule_format").from_bytes(data, "mine")
+    file = engine("schedule_files.format").from_bytes(data, "mine")
     assert (file.name, file.steps, file.held_out, file.notes) == ("mine", 10, 3, ())
     made = file.provenance
     assert (made.sampler, made.scheduler, made.cfg, made.size) == ("euler", "normal", 3.0, "16x16x16")
@@ -105,7 +105,7 @@ def test_the_papers_gates_are_learned_without_a_window(tmp_path, engine):
     options = ("--method", "gates", "--iterations", "12", "--rate", "0.02", "--output", str(path))
     output, code = ran(tmp_path, prompt, *options)
     assert code == 0 and "100%" in output and f"Written: {path}" in output, output
-    file = engine("schedule_format").from_bytes(path.read_bytes(), "mine")
+    file = engine("schedule_files.format").from_bytes(path.read_bytes(), "mine")
     assert (file.method, file.steps, file.forecaster.name) == ("gates", 8, "reuse")
     assert file.provenance.network.weights and file.milliseconds.full > 0 and "paper" in file.notes[0]
     assert len(file.points) > 1
@@ -141,7 +141,7 @@ def test_two_ray_workers_one_of_them_killed_write_the_same_file(serial, tmp_path
     output, code = ran(tmp_path, workflow(), *options, ray=RAY, meanwhile=kill_one)
     assert code == 0 and killed, output
     assert "ended early; its run is made again" in output
-    form = engine("schedule_format")
+    form = engine("schedule_files.format")
     assert timeless(form, (tmp_path / "mine.safetensors").read_bytes()) == timeless(form, serial[0])
 
 

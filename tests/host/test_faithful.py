@@ -10,15 +10,15 @@ TOLERANCE = {"rtol": 1e-6, "atol": 1e-6}
 @pytest.fixture
 def reused(engine):
     """What a block returns for its second call when it remembers the first."""
-    stages, features = engine("stages"), engine("features").Features(1e12, 1)
+    stages, features = engine("blocks.stages"), engine("store").Features(1e12, 1)
 
     def reused(block, first, second, finer=False):
         found, stream = stages.find_stages(block, finer=finer), features.start("key")
         with torch.inference_mode():
-            with engine("swapping").swapped(stages.StageCall(found, stream, features).remembering()):
+            with engine("forward_patch").swapped(stages.StageCall(found, stream, features).remembering()):
                 run(block, first)
             call = stages.StageCall(found, stream, features)
-            with engine("swapping").swapped(call.reusing()):
+            with engine("forward_patch").swapped(call.reusing()):
                 result = run(block, second)
         assert call.reused == len(found)
         return result

@@ -26,7 +26,7 @@ def module(subject, name):
 def learned(subject, sampler="euler", **settings):
     """The file of learned gates, as scripts/calibrate.py learns them."""
     gates = module(subject, "frdiff.auto_fr.gates")
-    request = module(subject, "nodes.calibrating").Request(
+    request = module(subject, "nodes.calibration_request").Request(
         subject.model, subject.positive, subject.negative, subject.latent, LEARNED_FROM, STEPS, 3.0, sampler, "normal",
         "quick", "gates", 2.0,
     )  # fmt: skip
@@ -36,7 +36,7 @@ def learned(subject, sampler="euler", **settings):
 
 def repeating(subject, keyframes):
     """A schedule that computes these steps and repeats the last output at the others, as the gates do."""
-    names = ("auto_fr.rollout", "auto_fr.refine", "schedule", "forecast")
+    names = ("auto_fr.rollout", "auto_fr.refine", "planning.schedule", "forecasting.rules")
     rollout, refine, schedule, forecast = (module(subject, f"frdiff.{name}") for name in names)
     plan = refine.plan_between(keyframes, STEPS, schedule.StepKind.SKIP)
     return rollout.FixedSchedule("even", forecast.REUSE, fixed=plan)
@@ -54,7 +54,7 @@ def test_the_gates_are_better_than_even_schedules_of_as_many_steps(subject, host
     assert weights == [id(parameter) for parameter in subject.network.parameters()]
     assert all(parameter.grad is None for parameter in subject.network.parameters())
     monkeypatch.setitem(folder_paths.folder_names_and_paths, "frdiff", ([str(tmp_path)], {".safetensors"}))
-    module(subject, "frdiff.schedule_store").write_schedule(tmp_path / "gates.safetensors", file)
+    module(subject, "frdiff.schedule_files.store").write_schedule(tmp_path / "gates.safetensors", file)
     better = []
     for point in file.points:
         keyframes = [i for i, kind in enumerate(point.kinds) if kind.value == "full"]

@@ -25,8 +25,8 @@ def guarded_and_not(subject, schedule, **settings):
 @pytest.mark.parametrize(("rule", "speedup"), [("linear", 3.0), ("linear", 4.0), ("kriging", 4.0)])
 def test_the_guard_never_makes_a_run_less_faithful(subject, engine, rule, speedup, seed):
     """Where forecasts reach too far it computes more, at most a quarter of what would be skipped."""
-    rule = engine("forecast").FORECASTERS[rule]
-    schedule = dataclasses.replace(engine("presets").for_speedup(speedup), forecaster=rule, repair=0.0)
+    rule = engine("forecasting.rules").FORECASTERS[rule]
+    schedule = dataclasses.replace(engine("planning.presets").for_speedup(speedup), forecaster=rule, repair=0.0)
     (error, guarded), (without, free) = guarded_and_not(subject, schedule, seed=seed)
     more = guarded.counts["full"] - free.counts["full"]
     assert error <= without
@@ -35,13 +35,13 @@ def test_the_guard_never_makes_a_run_less_faithful(subject, engine, rule, speedu
 
 
 def test_the_guard_acts_on_bad_forecasts(host, engine):
-    rule = engine("forecast").FORECASTERS["linear"]
-    schedule = dataclasses.replace(engine("presets").for_speedup(4.0), forecaster=rule, repair=0.0)
+    rule = engine("forecasting.rules").FORECASTERS["linear"]
+    schedule = dataclasses.replace(engine("planning.presets").for_speedup(4.0), forecaster=rule, repair=0.0)
     (error, guarded), (without, free) = guarded_and_not(demo_subject(host, "dit"), schedule)
     assert guarded.counts["full"] > free.counts["full"] and error < without
 
 
 @pytest.mark.parametrize("sampler", ["euler", "dpmpp_2m", "heun", "euler_ancestral"])
 def test_the_guard_leaves_good_forecasts_alone(subject, engine, sampler):
-    (error, guarded), (without, free) = guarded_and_not(subject, engine("presets").for_speedup(2.0), sampler=sampler)
+    (error, guarded), (without, free) = guarded_and_not(subject, engine("planning.presets").for_speedup(2.0), sampler=sampler)
     assert guarded.counts == free.counts and error == without

@@ -98,8 +98,8 @@ def test_paper_schedule_counts_what_ran_and_leaves_nothing_behind(tiny, host, te
 
 @pytest.mark.parametrize("finer", [False, True], ids=["blocks", "finer"])
 def test_partial_steps_compute_no_stage(tiny, host, engine, tell, finer):
-    stages = engine("stages").find_stages(tiny.network, finer=finer)
-    constants = engine("families").constants_of(tiny.network)
+    stages = engine("blocks.stages").find_stages(tiny.network, finer=finer)
+    constants = engine("blocks.families").constants_of(tiny.network)
     workers = [worker(stage) for stage in stages]
     with Counting(workers) as counting:
         plain = tiny.sample(steps=4)
@@ -125,7 +125,7 @@ def test_a_repeated_call_gives_the_same_from_memory(tiny, host, engine, tell, fi
 @pytest.mark.parametrize("name", ["lumina2", "zimage", "omnigen2", "ace_step", "sd3", "wan21", "wan_vace"])
 def test_what_does_not_depend_on_the_timestep_is_computed_once(host, engine, name):
     tiny = load(host, name)
-    pieces = engine("families").constants_of(tiny.network)
+    pieces = engine("blocks.families").constants_of(tiny.network)
     assert pieces
     with Counting(pieces.values()) as counting:
         plain = tiny.sample()
@@ -139,9 +139,9 @@ def test_what_does_not_depend_on_the_timestep_is_computed_once(host, engine, nam
 
 def test_watching_one_call_agrees_with_the_table(tiny, host, engine):
     """Every row of the table that a call shows is seen the same way by the probe, which knows no class."""
-    table = engine("families").FAMILIES
-    probe = engine("probing").Probe(tiny.network)
-    with engine("swapping").swapped(probe.forwards()):
+    table = engine("blocks.families").FAMILIES
+    probe = engine("blocks.discovery").Probe(tiny.network)
+    with engine("forward_patch").swapped(probe.forwards()):
         tiny.sample(steps=1)
     for name, seen in probe.families().items():
         if name not in table:
@@ -153,7 +153,7 @@ def test_watching_one_call_agrees_with_the_table(tiny, host, engine):
 
 
 def test_without_a_row_it_still_runs_and_says_why(tiny, host, engine):
-    with mock.patch.dict(engine("families").FAMILIES, clear=True):
+    with mock.patch.dict(engine("blocks.families").FAMILIES, clear=True):
         latent, report = tiny.frdiff(schedule(host, "paper M=2"))
         assert torch.equal(tiny.sample(schedule(host, interval=1)), tiny.sample())
     assert torch.isfinite(latent).all()

@@ -143,7 +143,7 @@ def test_no_budget_computes_instead_of_failing(demo, host):
 def test_unknown_network_is_said_and_still_skips(demo, host, pack):
     from unittest import mock
 
-    families = __import__(f"{pack.__name__}.frdiff.families", fromlist=["FAMILIES"])
+    families = __import__(f"{pack.__name__}.frdiff.blocks.families", fromlist=["FAMILIES"])
     with mock.patch.dict(families.FAMILIES, clear=True):
         _, report = demo.frdiff(steps=20, schedule=schedule(host, "paper M=2"))
     network = demo.model.model.diffusion_model

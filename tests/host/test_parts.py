@@ -80,7 +80,7 @@ def test_the_papers_schedule_runs(tiny, host):
 
 @pytest.mark.parametrize("finer", [False, True], ids=["blocks", "finer"])
 def test_partial_steps_compute_no_stage(tiny, host, engine, finer):
-    stages = engine("stages").find_stages(tiny.network, finer=finer)
+    stages = engine("blocks.stages").find_stages(tiny.network, finer=finer)
     with Counting(stage.module for stage in stages) as counting:
         _, report = tiny.frdiff(schedule(host, finer=finer), steps=4)
     assert report.stages == len(stages) >= 3 and report.counts["partial"] == 2

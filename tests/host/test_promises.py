@@ -31,7 +31,7 @@ def fewer(subject, report, **settings):
 
 def test_01_no_forward_of_any_model_is_copied():
     text = "\n".join(
-        path.read_text(encoding="ascii") for path in (*ROOT.glob("frdiff/**/*.py"), *ROOT.glob("nodes/*.py"))
+        path.read_text(encoding="ascii") for path in (*ROOT.glob("frdiff/**/*.py"), *ROOT.glob("nodes/**/*.py"))
     )
     imported = {
         name
@@ -145,7 +145,7 @@ def test_09_the_second_prompt_is_as_fast(subject):
 
 
 def test_10_the_budget_is_kept(subject, host, engine):
-    stages = engine("stages").find_stages(subject.network)
+    stages = engine("blocks.stages").find_stages(subject.network)
     workers = [getattr(stage.form, "child", None) or stage.module for stage in stages]
     computed, kept, outputs = [], [], 2 * 4 * 16 * 16 * 16 * 4
     plain = subject.sample(steps=8)
@@ -318,7 +318,7 @@ def test_18_remembered_tensors_are_never_written(subject, host):
 
 
 def test_19_a_changed_call_has_its_own_stream(subject, pack):
-    key = __import__(f"{pack.__name__}.nodes.host", fromlist=["stream_key"]).stream_key
+    key = __import__(f"{pack.__name__}.nodes.host.attach", fromlist=["stream_key"]).stream_key
     x = torch.zeros(1, 16, 8, 8)
     base = {"uuids": ["a"], "cond_or_uncond": [0]}
     patched = {**base, "patches_replace": {"attn1": {("middle", 0): None}}}

@@ -9,12 +9,12 @@ import pytest
 
 @pytest.fixture
 def planning(pack):
-    return importlib.import_module(f"{pack.__name__}.nodes.planning")
+    return importlib.import_module(f"{pack.__name__}.nodes.panel.plan_preview")
 
 
 @pytest.fixture
 def live(pack):
-    return importlib.import_module(f"{pack.__name__}.nodes.live")
+    return importlib.import_module(f"{pack.__name__}.nodes.panel.live")
 
 
 @pytest.fixture
@@ -55,10 +55,10 @@ def test_the_plan_is_what_a_run_of_a_standard_model_does(planning, host, pack, s
 
     demo = Demo(host, "unet")
     recorded = []
-    session = importlib.import_module(f"{pack.__name__}.frdiff.session")
+    session = importlib.import_module(f"{pack.__name__}.frdiff.runtime.session")
     real = session.Session
-    hosts = importlib.import_module(f"{pack.__name__}.nodes.host")
-    cells, kinds = (importlib.import_module(f"{pack.__name__}.frdiff.{name}") for name in ("cells", "schedule"))
+    hosts = importlib.import_module(f"{pack.__name__}.nodes.host.attach")
+    cells, kinds = (importlib.import_module(f"{pack.__name__}.frdiff.{name}") for name in ("reporting.step_map", "planning.schedule"))
 
     def watched(*args, **kwargs):
         recorded.append(real(*args, **kwargs))
@@ -124,7 +124,7 @@ def test_the_plan_knows_which_samplers_add_noise(planning, host):
 
 def run(live, host, demo, steps=20, clock=None):
     """A run with a step map that is told of every evaluation."""
-    hosts = importlib.import_module(live.__name__.replace(".live", ".host"))
+    hosts = importlib.import_module(live.__name__.replace("panel.live", "host.attach"))
     ticks = iter(range(10**6))
     step_map = live.StepMap(sampler_node(), clock or (lambda: float(next(ticks))))
     reports = []
@@ -198,7 +198,7 @@ def test_without_a_server_nothing_is_sent(live, host, demo):
 
 @pytest.fixture
 def fronts(pack):
-    return importlib.import_module(f"{pack.__name__}.nodes.fronts")
+    return importlib.import_module(f"{pack.__name__}.nodes.panel.fronts")
 
 
 @pytest.fixture
@@ -217,17 +217,17 @@ def test_the_dial_of_each_point_of_a_front_means_this_point(fronts, pack, engine
     files = importlib.import_module(f"{pack.__name__}.nodes.schedule_folder")
     for name in [name for name in files.file_names() if name.startswith("shipped: ")]:
         front = fronts.front_of({"node": "FRDiffScheduleLoader", "inputs": {"file": name}})
-        file = engine("schedule_store").read_schedule(files.find_file(name))
+        file = engine("schedule_files.store").read_schedule(files.find_file(name))
         assert front["steps"] == file.steps and front["points"][0]["dial"] == 1.0
         for row in front["points"]:
-            point = engine("calibrated").calibrated(file, row["dial"]).point
+            point = engine("schedule_files.calibrated").calibrated(file, row["dial"]).point
             assert 1 / point.cost == pytest.approx(row["speedup"])
             assert row["prior"] == (point.source == "prior") and row["fewer"] == point.fewer_error
             assert row["error"] == (point.prior_error if row["prior"] else point.error)
             if row["error"] is not None:
                 assert row["estimate"] == pytest.approx(row["error"])
         # No speed that the dial can be set to is left out.
-        tenths = {round(1 / engine("calibrated").calibrated(file, dial / 10).point.cost, 6) for dial in range(10, 101)}
+        tenths = {round(1 / engine("schedule_files.calibrated").calibrated(file, dial / 10).point.cost, 6) for dial in range(10, 101)}
         assert {round(row["speedup"], 6) for row in front["points"]} == tenths
 
 
@@ -247,10 +247,10 @@ def test_auto_fr_plans_from_the_newest_file_of_its_name(planning, pack, engine, 
     shutil.copy(files.find_file(SHIPPED), folder / "mine.safetensors")
     assert ask(planning, steps=20, schedule=source)["counts"]["full"] == 10
     # A newer file, and then the same one written again: nothing old is answered.
-    known = engine("schedule_store").read_schedule(folder / "mine.safetensors")
+    known = engine("schedule_files.store").read_schedule(folder / "mine.safetensors")
     for point in (known.points[0], known.points[-1]):
         changed = dataclasses.replace(known, points=(dataclasses.replace(point, source="calibrated"),))
-        engine("schedule_store").write_schedule(folder / "mine 2.safetensors", changed)
+        engine("schedule_files.store").write_schedule(folder / "mine 2.safetensors", changed)
         planned = [cell["kind"] for cell in ask(planning, steps=20, schedule=source)["cells"]]
         assert planned == [kind.value for kind in point.kinds]
     assert files.newest_path("mine").name == "mine 2.safetensors" and files.free_path("mine").stem == "mine 3"

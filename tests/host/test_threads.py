@@ -52,7 +52,7 @@ def serially(answer, numbers):
 
 
 def test_two_threads_give_what_one_gives(subject, host, pack):
-    clones = TwoClones(subject, __import__(f"{pack.__name__}.frdiff.session", fromlist=["Session"]),
+    clones = TwoClones(subject, __import__(f"{pack.__name__}.frdiff.runtime.session", fromlist=["Session"]),
                        custom_schedule(host, interval=2, mixing=True))  # fmt: skip
     before = [set(module.__dict__) for network in clones.networks for module in network.modules()]
     expected, serial = clones.run(serially)
@@ -68,7 +68,7 @@ def test_two_threads_give_what_one_gives(subject, host, pack):
 
 def test_two_threads_share_a_budget_that_is_too_small(subject, host, pack):
     """Which thread comes first makes no difference to what is remembered."""
-    session = __import__(f"{pack.__name__}.frdiff.session", fromlist=["Session"])
+    session = __import__(f"{pack.__name__}.frdiff.runtime.session", fromlist=["Session"])
     _, free = TwoClones(subject, session, custom_schedule(host, interval=2, mixing=False)).run(serially)
     tight = custom_schedule(host, interval=2, mixing=False, budget=0.5 * free.bytes_kept / 1e6)
     clones = TwoClones(subject, session, tight)
@@ -90,8 +90,8 @@ class SampledClones(TwoClones):
     """Euler with guidance over the two conditions, as a calibration runs it; counts what is really computed."""
 
     def __init__(self, subject, engine):
-        super().__init__(subject, engine("session"), None)
-        self.facts = engine("facts").RunFacts(SIGMAS)
+        super().__init__(subject, engine("runtime.session"), None)
+        self.facts = engine("engine").RunFacts(SIGMAS)
         self.each, self.computed = serially, []
         names = {name for name, _ in subject.network.named_modules()}
         layer = next(name for name in LAST_LAYERS if name in names)
@@ -183,15 +183,15 @@ def assert_known_again(subject, networks):
     """The host draws new ids for the conditions of each run, and nothing is computed again all the same."""
     module = partial(in_process.engine_module, subject.host)
     inputs = (subject.model, subject.positive, subject.negative, subject.latent)
-    request = module("nodes.calibrating").Request(*inputs, 5, 6, 3.0, "euler", "normal", "quick", "mine", 2.0)
-    plan = module("frdiff.auto_fr.refine").plan_between(range(6), 6, module("frdiff.schedule").StepKind.SKIP)
+    request = module("nodes.calibration_request").Request(*inputs, 5, 6, 3.0, "euler", "normal", "quick", "mine", 2.0)
+    plan = module("frdiff.auto_fr.refine").plan_between(range(6), 6, module("frdiff.planning.schedule").StepKind.SKIP)
     computed, layer = [], next(name for name in LAST_LAYERS if name in dict(networks[0].named_modules()))
     handles = [
         network.get_submodule(layer).register_forward_pre_hook(lambda *_: computed.append(1)) for network in networks
     ]
     try:
         with torch.inference_mode():
-            found = module("frdiff.auto_fr.profile").record(request.sample, 5)
+            found = module("frdiff.auto_fr.recorder").record(request.sample, 5)
             assert len(computed) == 6 * len(networks)
             assert torch.equal(module("frdiff.auto_fr.rollout").roll_out(request.sample, plan, found), found.final)
     finally:

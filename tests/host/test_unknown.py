@@ -23,7 +23,7 @@ def blocks(tiny):
 
 
 def test_blocks_are_recognised_by_watching_one_call(tiny, host, engine):
-    table = engine("families")
+    table = engine("blocks.families")
     assert not any(table.family_of(block) for block in tiny.network.modules())
     with Counting(blocks(tiny)) as counting:
         latent, report = tiny.frdiff(schedule(host, interval=2), steps=8)

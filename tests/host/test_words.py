@@ -105,7 +105,7 @@ def test_every_reason_is_explained(pack):
     patterns = [re.compile(".*".join(map(re.escape, part.split("{}")))) for part in quoted]
     reasons = [
         value
-        for name in ("session", "memory", "planner", "prior", "probing")
+        for name in ("runtime.session", "runtime.budget", "runtime.follower", "planning.prior", "blocks.discovery")
         for key, value in vars(importlib.import_module(f"{pack.__name__}.frdiff.{name}")).items()
         if key.isupper() and isinstance(value, str) and value.endswith(".") and " " in value
     ]

@@ -103,7 +103,7 @@ def cloned(value):
 
 def full_and_partial(engine, tiny, schedule):
     """What a network answers to the same call twice: computed in full, and then in part."""
-    session = engine("session").Session(schedule, [2.0, 1.0, 0.0])
+    session = engine("runtime.session").Session(schedule, [2.0, 1.0, 0.0])
     args, kwargs = calls_of(tiny, tiny.network, steps=1)[0]
     outputs = []
     for sigma in (2.0, 1.0):

@@ -1,0 +1,118 @@
+"""A stage is a piece of a network whose result can be remembered; here they are found, and swapped for one call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+
+from ..forward_patch import Forward
+from ..forward_patch import swapped as swapped
+from ..store import Features, StageFeature, Stream
+from .families import Family, constants_of, family_of, matching, uncompiled
+from .strategies import Form, Inner, Residual, Value
+
+# Of a full step, measured on the demo models on two cores (scripts/bench.py --overhead).
+COST_WITHIN_BLOCKS = 0.31
+# Fewer stages are all reused.
+SMALLEST_INNER = 4
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A module whose `forward` is replaced while the network is called, and how it is remembered."""
+
+    path: str
+    module: torch.nn.Module
+    form: Form
+
+
+def find_stages(
+    network: torch.nn.Module,
+    families: Mapping[str, Family] | None = None,
+    finer: bool = False,
+    inner: bool = False,
+) -> tuple[Stage, ...]:
+    """All stages of a network, in the order of its modules: blocks, or with `finer` their branches where they can.
+
+    With `inner` whole residuals are preferred, and the first and the last stage stay fresh. What does not depend
+    on the timestep is no stage: its result need not be approximated.
+    """
+    constant = tuple(constants_of(network))
+    found = tuple(
+        stage
+        for path, block in network.named_modules()
+        if not _is_below(path, constant) and not path.endswith("_orig_mod")
+        for stage in _stages_of(path, block, family_of(block, families), finer, inner)
+    )
+    return found[1:-1] if inner and len(found) >= SMALLEST_INNER else found
+
+
+class StageCall:
+    """The stages of one network call: counts how often each is entered, and remembers or reuses."""
+
+    def __init__(self, stages: tuple[Stage, ...], stream: Stream, features: Features) -> None:
+        self._stages = stages
+        self._stream = stream
+        self._features = features
+        self._entered: dict[str, int] = {}
+        self.reused = 0
+
+    def remembering(self) -> dict[torch.nn.Module, Forward]:
+        """The forwards that compute a stage and remember its result."""
+        return {stage.module: partial(self._remember, stage, stage.module.forward) for stage in self._stages}
+
+    def reusing(self) -> dict[torch.nn.Module, Forward]:
+        """The forwards that answer from memory, and compute where nothing fits."""
+        return {stage.module: partial(self._reuse, stage, stage.module.forward) for stage in self._stages}
+
+    def _name(self, stage: Stage) -> tuple[str, int]:
+        # The same block may run several times in a call, for references, tiles or repeats.
+        occurrence = self._entered.get(stage.path, 0)
+        self._entered[stage.path] = occurrence + 1
+        return stage.path, occurrence
+
+    def _remember(self, stage: Stage, forward: Forward, *args: Any, **kwargs: Any) -> Any:
+        name = self._name(stage)
+        signature = stage.form.signature(args, kwargs)
+        if signature is None:
+            return forward(*args, **kwargs)
+        result, kept = stage.form.remember(forward, args, kwargs)
+        if kept is not None:
+            self._features.keep_stage(self._stream, name, StageFeature(signature, kept))
+        return result
+
+    def _reuse(self, stage: Stage, forward: Forward, *args: Any, **kwargs: Any) -> Any:
+        feature = self._stream.stages.get(self._name(stage))
+        if feature is None or feature.signature != stage.form.signature(args, kwargs):
+            return forward(*args, **kwargs)
+        self.reused += 1
+        return stage.form.reuse(forward, feature.kept, args, kwargs)
+
+
+def _stages_of(path: str, block: torch.nn.Module, family: Family | None, finer: bool, inner: bool) -> Iterator[Stage]:
+    if family is None:
+        return
+    own = uncompiled(block)
+    if finer and family.branches:
+        yield from (Stage(f"{path}.{name}", branch, Value()) for name, branch in matching(own, family.branches))
+    elif family.child and not (inner and _does_nothing(own, family.skip)):
+        children = dict(matching(own, (family.child, *family.idle)))
+        if family.child in children:
+            child = children.pop(family.child)
+            yield Stage(path, block, Inner(child, tuple(children.values())))
+    else:
+        base, after = (own.get_submodule(name) if name else None for name in (family.base, family.after))
+        yield Stage(path, block, Residual(family.inputs, family.mutates, base, after))
+
+
+def _is_below(path: str, roots: tuple[str, ...]) -> bool:
+    return any(path == root or path.startswith(root + ".") for root in roots)
+
+
+def _does_nothing(block: torch.nn.Module, child: str) -> bool:
+    """Whether a block's skip connection hands its input on as it is."""
+    return bool(child) and isinstance(block.get_submodule(child), torch.nn.Identity)

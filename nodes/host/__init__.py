@@ -1,0 +1,1 @@
+"""The engine on one side, ComfyUI's wrappers, samplers and memory on the other."""

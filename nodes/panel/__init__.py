@@ -1,0 +1,1 @@
+"""What the canvas shows: live step maps, plans before a run, fronts of schedule files, and pictures."""
