@@ -13,31 +13,30 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from solvers import rehearsal_of
+from driver import call, flow_level
+from solvers import response_of
 
 from frdiff.auto_fr.acceptance import verdicts
 from frdiff.auto_fr.calibrate import Calibration
 from frdiff.auto_fr.effort import EFFORTS, Effort
-from frdiff.auto_fr.gates import GatedRun, GateSettings, StandIns, learn
 from frdiff.auto_fr.jobs import Trial, in_turn
 from frdiff.auto_fr.recorder import record
-from frdiff.auto_fr.refine import climb, keyframes_of, neighbours, plan_between
-from frdiff.auto_fr.rollout import FixedSchedule, final_error, plain_run, roll_out
+from frdiff.auto_fr.refine import climb, neighbours
+from frdiff.auto_fr.rollout import final_error, plain_run, roll_out
 from frdiff.auto_fr.search import ForecastCost, front, geometry
 from frdiff.blocks.families import Family
+from frdiff.blocks.network_id import NetworkId
 from frdiff.engine import RunFacts
 from frdiff.errors import FRDiffError
-from frdiff.forecasting.rules import KRIGING, REUSE
-from frdiff.planning.schedule import StepKind
-from frdiff.runtime.session import Session
+from frdiff.forecasting.rules import KRIGING
+from frdiff.planning.plan import Plan, StepKind
 from frdiff.schedule_files.format import from_bytes, to_bytes
-from frdiff.schedule_files.model import CALIBRATED, Point
-from frdiff.schedule_files.network_id import Network, Provenance
+from frdiff.schedule_files.model import CALIBRATED, Point, Provenance
 
 pytestmark = pytest.mark.quick
 
 STEPS = 24
-MADE = Provenance(Network("", "", ""), "FLOW", "euler", "linear", 1.0, "4x8", 0, "0.1.0", "2026-01-01")
+MADE = Provenance(NetworkId("", "", ""), "FLOW", "euler", "linear", 1.0, "4x8", 0, "0.1.0", "2026-01-01")
 
 
 class Block(torch.nn.Module):
@@ -83,8 +82,8 @@ class Sampler:
     def __call__(self, make, seed, steps=None):
         count = steps or STEPS
         sigmas = [1 - i / count for i in range(count + 1)]
-        rehearsal = None if self.noise else rehearsal_of("euler", sigmas)
-        engine = make(RunFacts(sigmas, lambda sigma: sigma, rehearsal=rehearsal))
+        response = None if self.noise else response_of("euler", sigmas)
+        engine = make(RunFacts(sigmas, flow_level, response=response))
         generator = torch.Generator().manual_seed(seed)
         x = torch.randn(1, self.rows, 8, generator=generator)
         try:
@@ -97,7 +96,7 @@ class Sampler:
 
     def step(self, engine, x, sigma, following):
         engine.begin_evaluation(sigma, x)
-        velocity = engine.call("condition", self.network, lambda: self.network(x, sigma))
+        velocity = call(engine, "condition", self.network, lambda: self.network(x, sigma))
         engine.end_evaluation(x - sigma * velocity)
         return x + (following - sigma) * velocity
 
@@ -108,7 +107,7 @@ def sampler():
 
 
 def skipping(keyframes):
-    return plan_between(keyframes, STEPS, StepKind.SKIP)
+    return Plan.with_keyframes(keyframes, STEPS)
 
 
 EVERY_OTHER = skipping(range(0, STEPS, 2))
@@ -363,11 +362,11 @@ def test_climbing_only_accepts_better_plans_and_records_them(sampler):
     assert moves and logs < first and [logs] == list(logs_of([plan]))
     reached = [move.error for move in moves]
     assert reached == sorted(reached, reverse=True) and math.log(reached[-1]) == pytest.approx(logs.mean())
-    keyframes = set(keyframes_of(start))
+    keyframes = set(start.keyframes)
     for move in moves:
         assert move.full == len(keyframes) and move.before in keyframes and move.after not in keyframes
         keyframes = keyframes - {move.before} | {move.after}
-    assert tuple(sorted(keyframes)) == keyframes_of(plan)
+    assert tuple(sorted(keyframes)) == plan.keyframes
     made.clear()
     climb(start, first, logs_of, late_first, time.monotonic() + 20, most=5)
     assert len(made) == 5
@@ -376,63 +375,6 @@ def test_climbing_only_accepts_better_plans_and_records_them(sampler):
 def test_neighbours_keep_the_number_and_the_first():
     for keyframes in neighbours((0, 4, 9), 12):
         assert len(set(keyframes)) == 3 and keyframes[0] == 0 and keyframes[-1] < 12
-
-
-def test_the_papers_gates_learn_a_better_than_even_schedule(sampler):
-    file = learn(sampler, MADE, "gates", 1, GateSettings(iterations=300, weight=0.01))
-    assert file.method == "gates" and file.forecaster is REUSE and from_bytes(to_bytes(file), "gates") == file
-    assert all(parameter.requires_grad and parameter.grad is None for parameter in sampler.network.parameters())
-    truth = record(sampler, 77)
-    better = []
-    for point in file.points:
-        full = [i for i, kind in enumerate(point.kinds) if kind is StepKind.FULL]
-        if len(full) < STEPS:
-            even = sorted({round(i * STEPS / len(full)) for i in range(len(full))})
-            ours, theirs = (reused_error(sampler, keyframes, truth) for keyframes in (full, even))
-            better.append(math.log(theirs / ours))
-    assert len(better) > 2 and sum(better) / len(better) > 0
-
-
-def test_two_calls_of_one_condition_repeat_each_its_own_output():
-    network = torch.nn.Identity()
-    run = GatedRun(torch.tensor([1.0, 0.0]), RunFacts([1.0, 0.5, 0.0]), StandIns())
-    outputs = []
-    for sigma, inputs in ((1.0, (1.0, 2.0)), (0.5, (3.0, 4.0))):
-        run.begin_evaluation(sigma)
-        outputs += [float(run.call("condition", network, lambda x=x: network(torch.tensor(x)))) for x in inputs]
-    assert outputs == [1.0, 2.0, 1.0, 2.0]
-
-
-@pytest.mark.parametrize(
-    ("error", "says"),
-    [
-        (torch.cuda.OutOfMemoryError("out of memory"), "memory does not hold"),
-        (RuntimeError("no autograd formula was registered"), "no gradient comes through"),
-    ],
-)
-def test_what_stops_the_gates_is_said_in_a_sentence(sampler, error, says):
-    plain = sampler.network.forward
-
-    def forward(x, t):
-        if torch.is_grad_enabled():
-            raise error
-        return plain(x, t)
-
-    sampler.network.forward = forward
-    with pytest.raises(FRDiffError, match=says) as raised:
-        learn(sampler, MADE, "gates", 1, GateSettings(iterations=1))
-    # As long as the error is kept, anyone else's gradients are what they were.
-    x = torch.ones(1, requires_grad=True)
-    (x * x).backward()
-    assert raised.value.__cause__ is error and x.grad == 2
-
-
-@torch.no_grad()
-def reused_error(sampler, keyframes, truth):
-    """The error of a run that repeats the last computed output, as the gates do."""
-    schedule = FixedSchedule("even", REUSE, fixed=skipping(keyframes))
-    final = sampler(lambda facts: Session(schedule, facts.sigmas, facts.flow_time), truth.seed)
-    return final_error(final.detach(), truth.final)
 
 
 def test_a_repaired_run_is_nearer_to_the_full_one(sampler):

@@ -38,7 +38,7 @@ def repeating(subject, keyframes):
     """A schedule that computes these steps and repeats the last output at the others, as the gates do."""
     names = ("auto_fr.rollout", "auto_fr.refine", "planning.schedule", "forecasting.rules")
     rollout, refine, schedule, forecast = (module(subject, f"frdiff.{name}") for name in names)
-    plan = refine.plan_between(keyframes, STEPS, schedule.StepKind.SKIP)
+    plan = refine.Plan.with_keyframes(keyframes, STEPS, schedule.StepKind.SKIP)
     return rollout.FixedSchedule("even", forecast.REUSE, fixed=plan)
 
 
