@@ -164,9 +164,8 @@ def with_partial_errors(power, size):
 def test_partial_errors_are_carried_over_by_each_runs_own_power():
     gains, runs = np.ones(STEPS), [with_partial_errors(0.5, 0.1), with_partial_errors(1.5, 0.3)]
     levels = [half_log_snr(time) for time in runs[0].times]
-    alone = [
-        sum(size * abs(levels[step] - levels[4]) ** power for step in (5, 6, 7)) for power, size in ((0.5, 0.1), (1.5, 0.3))
-    ]
+    alone = [sum(size * abs(levels[step] - levels[4]) ** power for step in (5, 6, 7))
+             for power, size in ((0.5, 0.1), (1.5, 0.3))]  # fmt: skip
     for run, expected in zip(runs, alone, strict=True):
         assert PartialCost([run], gains, peak=1)(4, 4, 8) == pytest.approx(expected, rel=1e-6)
     both, turned = (PartialCost(order, gains, peak=1)(4, 4, 8) for order in (runs, runs[::-1]))
