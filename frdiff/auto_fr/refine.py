@@ -28,7 +28,8 @@ def climb(
     It ends at a time of `time.monotonic`, and when as many plans as `most` have been tried. `expected` ranks the
     moves, so that the likely ones are tried first. Returns the plan, the logarithms of its errors, and the moves.
     """
-    tried, moves = {plan.keyframes}, []
+    tried = {plan.keyframes}
+    moves: list[Move] = []
     while True:
         options = [option for option in neighbours(plan.keyframes, len(plan)) if option not in tried]
         options = sorted(options, key=expected)[:TRIED]
