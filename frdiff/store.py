@@ -39,8 +39,8 @@ class Stream:
     outputs: deque[Any]
     dtype: torch.dtype | None = None
     evaluation: int = 0
-    stages: dict[StageName, StageResult] = field(default_factory=dict)
-    needs: dict[StageName, int] = field(default_factory=dict)
+    stages: dict[StageName, StageResult] = field(default_factory=dict[StageName, StageResult])
+    needs: dict[StageName, int] = field(default_factory=dict[StageName, int])
 
 
 class Store:

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
+from .typed import norm
+
 # Of each input of a call: what must be the same for a remembered result to fit.
 Signature = tuple[tuple[torch.Size, torch.dtype, torch.device], ...]
 
@@ -19,7 +21,11 @@ def tensors_in(value: Any) -> list[torch.Tensor]:
 
 def map_tensors(change: Callable[[torch.Tensor], Any], value: Any) -> Any:
     """The value in new containers, with each of its tensors, of any shape, changed."""
-    return pytree.tree_map(lambda leaf: change(leaf) if isinstance(leaf, torch.Tensor) else leaf, value)
+
+    def changed(leaf: Any) -> Any:
+        return change(leaf) if isinstance(leaf, torch.Tensor) else leaf
+
+    return pytree.tree_map(changed, value)
 
 
 def copied(value: Any) -> Any:
@@ -133,6 +139,6 @@ def _weighted_sum(
 
 def _relative_errors(estimate: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     """(B, ...), (B, ...) -> (B,)."""
-    apart = (estimate.float() - truth.float()).flatten(1).norm(dim=1)
-    size = truth.float().flatten(1).norm(dim=1)
+    apart = norm((estimate.float() - truth.float()).flatten(1), dim=1)
+    size = norm(truth.float().flatten(1), dim=1)
     return apart / size.clamp(min=torch.finfo(torch.float32).tiny)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..blocks.families import Family
 from ..engine import Sample
@@ -57,13 +58,13 @@ class FewerSteps:
 
 Job = Recording | Trial | FewerSteps
 # Gives the results in the order of the jobs; what is not asked for need not be done.
-Do = Callable[[Sequence[Job]], Iterator]
+Do = Callable[[Sequence[Job]], Iterator[Any]]
 
 
 def in_turn(sample: Sample, families: Families = None) -> Do:
     """Do each job here, when its result is asked for."""
 
-    def do(jobs: Sequence[Job]) -> Iterator:
+    def do(jobs: Sequence[Job]) -> Iterator[Any]:
         return (job.done(sample, families) for job in jobs)
 
     return do

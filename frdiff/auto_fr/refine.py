@@ -29,7 +29,8 @@ def climb(
     moves, so that the likely ones are tried first. Returns the plan, the logarithms (R,) of its errors on R runs, and
     the moves; `logs` (R,) are those of the plan to start from.
     """
-    tried, moves = {plan.keyframes}, []
+    tried = {plan.keyframes}
+    moves: list[Move] = []
     while True:
         options = [option for option in neighbours(plan.keyframes, len(plan)) if option not in tried]
         options = sorted(options, key=expected)[:TRIED]

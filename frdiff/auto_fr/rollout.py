@@ -17,6 +17,7 @@ from ..planning.schedule import RunOptions, Schedule
 from ..reporting.report import RunReport
 from ..runtime.session import Session
 from ..tensors import device_of, map_tensors
+from ..typed import norm
 from .trajectory import Trajectory
 
 
@@ -102,7 +103,7 @@ def roll_out(
 
 def final_error(final: torch.Tensor, truth: torch.Tensor) -> float:
     """Relative L2 distance of two final latents of the same shape (docs/math.md, equation 6.3)."""
-    apart, size = (final.double() - truth.double()).norm(), truth.double().norm()
+    apart, size = norm(final.double() - truth.double()), norm(truth.double())
     return float(apart / size.clamp(min=1e-30))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from ..planning.keyframes import best_keyframes
 from ..planning.prior import FEWEST
 from ..sampler.noise_levels import half_log_snr
 from ..tensors import tensors_in
+from ..typed import least_squares, norm
 from .trajectory import RecordedEvaluation, Trajectory
 
 FASTEST = 8
@@ -63,11 +65,11 @@ def geometry(trajectory: Trajectory) -> Geometry:
         columns = torch.stack([_guided(evaluation, shares, start=start) for evaluation in evaluations]).double()
         gram += columns @ columns.T
     partial = {
-        (keyframe, evaluation.step): float(_guided(evaluation, shares, list(errors.values())).double().norm())
+        (keyframe, evaluation.step): float(norm(_guided(evaluation, shares, list(errors.values())).double()))
         for evaluation in evaluations
         for keyframe, errors in evaluation.partial.items()
     }
-    return Geometry(trajectory.times, gram.numpy(), moves, float(trajectory.final.double().norm()), partial)
+    return Geometry(trajectory.times, gram.numpy(), moves, float(norm(trajectory.final.double())), partial)
 
 
 class ForecastCost:
@@ -210,12 +212,12 @@ def _guidance(evaluation: RecordedEvaluation) -> list[float]:
     stride = max(evaluation.x.numel() // FITTED, 1)
     columns = torch.stack([tensor.reshape(-1)[::stride].double() for tensor in (evaluation.x, *parts)], dim=1)
     target = evaluation.denoised.reshape(-1)[::stride].double()
-    solution = torch.linalg.lstsq(columns, target[:, None], driver="gelsd").solution
+    solution = least_squares(columns, target[:, None])
     return [float(b) for b in solution[1:, 0]]
 
 
 def _guided(
-    evaluation: RecordedEvaluation, shares: np.ndarray, outputs: list[torch.Tensor] | None = None,
+    evaluation: RecordedEvaluation, shares: np.ndarray, outputs: list[Any] | None = None,
     start: int | None = None,
 ) -> torch.Tensor:  # fmt: skip
     """The guided output as a row (M,), all of it or CHUNK columns from `start`; `shares` (P,) of P conditions."""
@@ -238,13 +240,13 @@ def _length(evaluation: RecordedEvaluation, shares: np.ndarray) -> int:
     return evaluation.x.numel()
 
 
-def _parts(evaluation: RecordedEvaluation, outputs: list[torch.Tensor]) -> list[torch.Tensor] | None:
+def _parts(evaluation: RecordedEvaluation, outputs: list[Any]) -> list[torch.Tensor] | None:
     """The output (B, C, ...) of each condition, or None when they have not the latent's shape."""
-    parts = []
+    parts: list[torch.Tensor] = []
     for output in outputs:
         if not isinstance(output, torch.Tensor) or output.shape[1:] != evaluation.x.shape[1:]:
             return None
-        parts += output.split(len(evaluation.x))
+        parts += torch.split(output, len(evaluation.x))
     return parts if all(part.shape == evaluation.x.shape for part in parts) else None
 
 

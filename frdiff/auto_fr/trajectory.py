@@ -34,11 +34,11 @@ class RecordedEvaluation:
     time: float
     x: torch.Tensor
     denoised: torch.Tensor | None = None
-    outputs: dict[Hashable, Any] = field(default_factory=dict)
-    partial: dict[int, dict[Hashable, torch.Tensor]] = field(default_factory=dict)
+    outputs: dict[Hashable, Any] = field(default_factory=dict[Hashable, Any])
+    partial: dict[int, dict[Hashable, torch.Tensor]] = field(default_factory=dict[int, dict[Hashable, torch.Tensor]])
     full_ms: float = 0.0
     partial_ms: float = 0.0
-    stage_ms: dict[str, float] = field(default_factory=dict)
+    stage_ms: dict[str, float] = field(default_factory=dict[str, float])
 
     @property
     def answers(self) -> list[Any]:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from ..forward_patch import Forward
+from ..typed import is_dict, is_list, is_tuple, modules_of, norm
 from .families import Argument, Family, class_name, uncompiled
 
 # The position of an argument that is always passed by name.
@@ -83,7 +84,7 @@ def sighted(result: Any, inputs: Mapping[Argument, torch.Tensor], copies: Mappin
 
     Inputs and outputs are tensors such as (B, T, C) or (B, C, ...); each output has the shape of one input.
     """
-    outputs = result if isinstance(result, tuple) else (result,)
+    outputs = result if is_tuple(result) else (result,)
     if not outputs or not all(isinstance(value, torch.Tensor) for value in outputs):
         raise Refusal("they return something else than tensors.")
     pairs = tuple(_paired(value, copies) for value in outputs)
@@ -105,14 +106,14 @@ def _paired(output: torch.Tensor, copies: Mapping[Argument, torch.Tensor]) -> Ar
         raise Refusal(f"an output could add to any of {len(alike)} inputs of its shape.")
     # Of y = x + f(x) less is left when x is taken away, unless f works against x.
     base, value = copies[alike[0]].double(), output.double()
-    if not torch.linalg.vector_norm(value - base) < torch.linalg.vector_norm(value):
+    if not norm(value - base) < norm(value):
         raise Refusal("their output does not contain their input, so they are not residual blocks.")
     return alike[0]
 
 
 def _candidates(network: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
     """Members of lists of one class, by path. Single layers and torch's own containers are no blocks."""
-    for path, members in network.named_modules():
+    for path, members in modules_of(network):
         if not isinstance(members, torch.nn.ModuleList):
             continue
         classes = {type(uncompiled(member)) for member in members}
@@ -130,7 +131,7 @@ def _tensors(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[Argument, to
 
 
 def _lengths(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[int]:
-    return [len(value) for value in (*args, *kwargs.values()) if isinstance(value, (list, dict))]
+    return [len(value) for value in (*args, *kwargs.values()) if is_list(value) or is_dict(value)]
 
 
 def _shares(output: torch.Tensor, given: torch.Tensor) -> bool:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
+from ..typed import modules_of
+
 # Where a block's input is found in its call: position, name when it is passed by keyword, and place in a tuple.
 Argument = tuple[int, str] | tuple[int, str, int]
 
@@ -38,8 +40,8 @@ class Family:
 
 X: tuple[Argument, ...] = ((0, "x"),)
 HIDDEN: tuple[Argument, ...] = ((0, "hidden_states"),)
-LTX_BRANCHES = ("attn1", "attn2", "ff", "audio_attn1", "audio_attn2", "audio_ff")
-LTX_BRANCHES += ("audio_to_video_attn", "video_to_audio_attn")
+AUDIO_BRANCHES = ("audio_attn1", "audio_attn2", "audio_ff", "audio_to_video_attn", "video_to_audio_attn")
+LTX_BRANCHES = ("attn1", "attn2", "ff", *AUDIO_BRANCHES)
 SELF_CROSS_FFN = ("self_attn", "cross_attn", "ffn")
 
 # The convolution before the time embedding (arXiv 2312.03517, figure 4), whatever the block's variant does
@@ -148,7 +150,7 @@ def matching(root: torch.nn.Module, paths: tuple[str, ...]) -> Iterator[tuple[st
     """The modules below `root` that one of `paths` names, with their own paths."""
     wanted = [path.split(".") for path in paths]
     if wanted:
-        for path, module in root.named_modules():
+        for path, module in modules_of(root):
             if any(_fits(path.split("."), pattern) for pattern in wanted):
                 yield path, module
 

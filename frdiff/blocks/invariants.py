@@ -12,6 +12,7 @@ import torch
 from ..forward_patch import Forward
 from ..store import Store
 from ..tensors import copied, equal, is_tensors_alone, size_in_bytes, snapshot
+from ..typed import is_dict
 from .families import ATTENTION_OPTIONS, invariants_of
 
 
@@ -76,4 +77,4 @@ class Invariants:
 
 def _may_depend_on_the_step(values: tuple[Any, ...]) -> bool:
     """Whether the host's options carry something that changes what attention computes."""
-    return any(value.get(name) for value in values if isinstance(value, dict) for name in ATTENTION_OPTIONS)
+    return any(value.get(name) for value in values if is_dict(value) for name in ATTENTION_OPTIONS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -50,7 +50,7 @@ class NetworkStages:
         return len(self._found)
 
     @contextmanager
-    def watching(self, network: torch.nn.Module) -> Iterator[None]:
+    def watching(self, network: torch.nn.Module) -> Generator[None, None, None]:
         """Around a full call: if the table knows no stage of the network, learn its stages from the call."""
         if self.of(network) or id(network) in self._watched:
             yield

@@ -11,6 +11,7 @@ import torch
 
 from ..forward_patch import Forward
 from ..store import StageResult, Store, Stream
+from ..typed import modules_of
 from .families import Family, family_of, invariants_of, matching, uncompiled
 from .strategies import BlockResidual, ChildResult, Strategy, WholeResult
 
@@ -43,7 +44,7 @@ def find_stages(
     constant = tuple(invariants_of(network))
     found = tuple(
         stage
-        for path, block in network.named_modules()
+        for path, block in modules_of(network)
         if not _is_below(path, constant) and not path.endswith("_orig_mod")
         for stage in _stages_of(path, block, family_of(block, families), branches, inner)
     )

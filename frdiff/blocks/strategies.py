@@ -9,6 +9,7 @@ import torch
 
 from ..forward_patch import Forward, swapped
 from ..tensors import Signature, copied, is_tensors_alone, signature_of
+from ..typed import is_tuple
 from .families import Argument
 
 Arguments = tuple[Any, ...]
@@ -128,7 +129,7 @@ class _Reached(Exception):
 def _argument(where: Argument, args: Arguments, kwargs: Keywords) -> Any:
     position, name, *part = where
     value = kwargs[name] if name in kwargs else (args[position] if position < len(args) else None)
-    return value[part[0]] if part and isinstance(value, tuple) else value
+    return value[part[0]] if part and is_tuple(value) else value
 
 
 def _difference(outputs: Any, bases: list[torch.Tensor] | None) -> Any:
@@ -137,7 +138,7 @@ def _difference(outputs: Any, bases: list[torch.Tensor] | None) -> Any:
         outputs, packed = (outputs,), False
     else:
         packed = True
-    if bases is None or not isinstance(outputs, tuple) or len(outputs) != len(bases):
+    if bases is None or not is_tuple(outputs) or len(outputs) != len(bases):
         return None
     if any(value is not None and value.shape != base.shape for value, base in zip(outputs, bases, strict=True)):
         return None

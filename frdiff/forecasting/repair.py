@@ -34,8 +34,8 @@ class Forecast:
 class _Corrections:
     """The forecasts of a stream since its last computed step, and by step what was added to answers."""
 
-    forecasts: list[Forecast] = field(default_factory=list)
-    added: dict[int, Any] = field(default_factory=dict)
+    forecasts: list[Forecast] = field(default_factory=list[Forecast])
+    added: dict[int, Any] = field(default_factory=dict[int, Any])
 
 
 class Repair:

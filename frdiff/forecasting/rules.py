@@ -78,7 +78,7 @@ def damped_weights(t: float, times: Sequence[float]) -> list[float]:
 
 
 @forecaster("cautious", history=3)
-def cautious_weights(t: float, times: Sequence[float]) -> list[float]:
+def cautious_weights(t: float, times: Sequence[float]) -> Sequence[float]:
     """Reuse while there are fewer than three outputs, then half way between reuse and the straight line.
 
     The first denoised latents of a run are the least certain, and a line through them enlarges their errors.
@@ -104,9 +104,10 @@ def chebyshev_weights(t: float, times: Sequence[float]) -> list[float]:
     """
     order = min(4, len(times) - 1)
     features = np.polynomial.chebyshev.chebvander(2 * np.array(times) - 1, order)
-    penalty = CHEBYSHEV_RIDGE * np.diag([0.0] + [1.0] * order)
+    penalty = CHEBYSHEV_RIDGE * (np.eye(order + 1) * ([0.0] + [1.0] * order))
     target = np.polynomial.chebyshev.chebvander(np.array([2 * t - 1]), order)[0]
-    fitted = target @ np.linalg.solve(features.T @ features + penalty, features.T)
+    transposed = np.transpose(features)
+    fitted = target @ np.linalg.solve(transposed @ features + penalty, transposed)
     return [(c + s) / 2 for c, s in zip(fitted.tolist(), linear_weights(t, times), strict=True)]
 
 

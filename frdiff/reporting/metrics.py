@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from ..typed import norm
+
 # Equal pictures have no finite PSNR.
 PSNR_LIMIT = 100.0
 # Of SSIM as published (Wang et al. 2004): window, its width, and the two constants for values in 0..1.
@@ -32,8 +34,8 @@ def latent_error(a: torch.Tensor, b: torch.Tensor) -> float:
 
     Both are (B, C, ...) (docs/math.md, equation 6.2).
     """
-    apart = (b.float() - a.float()).flatten(1).norm(dim=1)
-    return float((apart / a.float().flatten(1).norm(dim=1).clamp(min=torch.finfo(torch.float32).tiny)).mean())
+    apart = norm((b.float() - a.float()).flatten(1), dim=1)
+    return float((apart / norm(a.float().flatten(1), dim=1).clamp(min=torch.finfo(torch.float32).tiny)).mean())
 
 
 def difference(a: torch.Tensor, b: torch.Tensor, amplify: float) -> torch.Tensor:

@@ -51,8 +51,8 @@ class RunReport:
     forecaster: str = "reuse"
     stochastic: bool | None = None
     finished: bool = False
-    reasons: list[Reason] = field(default_factory=list)
-    records: list[StepRecord] = field(default_factory=list)
+    reasons: list[Reason] = field(default_factory=list[Reason])
+    records: list[StepRecord] = field(default_factory=list[StepRecord])
 
     @property
     def counts(self) -> dict[str, int]:

@@ -55,7 +55,7 @@ class Answers:
         self._count = computed
         self._tested = tested
         self._invariants = Invariants(budget.store)
-        self._x0 = bool(follower.stochastic)
+        self._x0: bool = bool(follower.stochastic)
         self._repair = self._repair_of(facts)
         self._held: dict[Hashable, tuple[Stage, ...]] = {}
         self._compiled: set[int] = set()

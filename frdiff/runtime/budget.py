@@ -102,7 +102,7 @@ class MemoryBudget:
 
 def fitting(stages: Iterable[Stage], needs: Mapping[str, int], room: float) -> frozenset[str]:
     """The paths of the stages that save the most work for the bytes that they need and fit together into `room`."""
-    chosen = set()
+    chosen: set[str] = set()
     for stage in sorted(stages, key=lambda stage: -work(stage, 1)):
         need = needs.get(stage.path, 0)
         if 0 < need <= room:

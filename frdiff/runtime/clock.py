@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,7 +31,7 @@ class Clock:
         self._pending: list[tuple[StepRecord, Any, Any]] = []
 
     @contextmanager
-    def measure(self, record: StepRecord, device: torch.device) -> Iterator[None]:
+    def measure(self, record: StepRecord, device: torch.device) -> Generator[None, None, None]:
         """Measure what `device` is given to do inside the block."""
         event = self._event(device.type)
         if event is not None:

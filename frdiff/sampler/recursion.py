@@ -68,7 +68,8 @@ def displacement(
     `levels` are those of the steps, in the terms of what is forecast. What the network says of a moved input stays
     the same, so the denoised latents between are moved by `c_skip` times that (docs/math.md, equation 3.4).
     """
-    moved, before, errors = 0.0, 0.0, {}
+    moved, before = 0.0, 0.0
+    errors: dict[int, float] = {}
     for i in range(forecast, step + 1):
         before = moved
         of_output = levels[i].c_out if i == forecast else 0.0

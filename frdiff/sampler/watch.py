@@ -59,7 +59,7 @@ class SamplerWatch:
         if self.stochastic or self._shape is None or denoised.shape[1:] != self._shape[1:]:
             return
         if len(denoised) % self._shape[0] == 0:
-            self._parts.extend(self._sampled(part) for part in denoised.split(self._shape[0]))
+            self._parts.extend(self._sampled(part) for part in torch.split(denoised, self._shape[0]))
 
     def _sampled(self, x: torch.Tensor) -> np.ndarray:
         """Some elements (M,) of a latent (B, C, ...), always the same."""
@@ -88,5 +88,5 @@ def _remainder(y: np.ndarray, basis: list[np.ndarray]) -> float:
     """The part of `y` (M,) outside the span of `basis`, each (M,), relative to `y` (docs/math.md, equation 3.7)."""
     columns = np.stack(basis, axis=1)
     # By singular values: successive outputs are nearly parallel.
-    solution = np.linalg.lstsq(columns, y, rcond=None)[0]
-    return float(np.linalg.norm(columns @ solution - y) / max(float(np.linalg.norm(y)), 1e-30))
+    solution: np.ndarray = np.linalg.lstsq(columns, y, rcond=None)[0]
+    return float(np.linalg.norm(columns @ solution - y)) / max(float(np.linalg.norm(y)), 1e-30)

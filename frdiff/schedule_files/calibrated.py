@@ -162,8 +162,8 @@ def _scaled(rate: np.ndarray, count: int, late_start: bool) -> np.ndarray:
     low, high = 0.0, len(rate) / max(rate[rate > 0].min(initial=1.0), ROUNDING)
     for _ in range(100):
         middle = (low + high) / 2
-        low, high = (middle, high) if np.clip(np.maximum(rate * middle, fixed), 0, 1).sum() < count else (low, middle)
-    return np.clip(np.maximum(rate * high, fixed), 0, 1)
+        low, high = (middle, high) if np.maximum(rate * middle, fixed).clip(0, 1).sum() < count else (low, middle)
+    return np.maximum(rate * high, fixed).clip(0, 1)
 
 
 def _class(name: str) -> str:

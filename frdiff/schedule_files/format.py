@@ -16,6 +16,7 @@ from ..blocks.network_id import NetworkId
 from ..errors import FRDiffError
 from ..forecasting.rules import FORECASTERS
 from ..planning.plan import StepKind
+from ..typed import is_dict, is_list
 from .model import CALIBRATED, PRIOR, Milliseconds, Move, Point, Provenance, ScheduleFile
 
 FORMAT = 1
@@ -27,6 +28,9 @@ MOST_POINTS = 1000
 MOST_STAGES = 1000
 MOST_MOVES = 1000
 LONGEST_TEXT = 200
+
+# The library, whose functions have no types.
+_untyped: Any = safetensors
 
 KINDS = (StepKind.FULL, StepKind.PARTIAL, StepKind.SKIP)
 
@@ -115,7 +119,7 @@ class _Reader:
             raise self.wrong(f"its header is larger than {LARGEST_HEADER // 1000} kB")
         outer = self._json(data[8 : 8 + length])
         metadata = outer.get("__metadata__")
-        text = metadata.get(KEY) if isinstance(metadata, dict) else None
+        text = metadata.get(KEY) if is_dict(metadata) else None
         if not isinstance(text, str):
             raise self.wrong("it is a safetensors file without a schedule in it")
         return self._json(text)
@@ -123,17 +127,17 @@ class _Reader:
     def arrays(self, data: bytes) -> dict[str, np.ndarray]:
         """`times` (N + 1,) and `kinds` (P, N), of P points and N steps."""
         try:
-            found = dict(safetensors.deserialize(data))
+            found: dict[str, dict[str, Any]] = dict(_untyped.deserialize(data))
         except safetensors.SafetensorError as error:
             raise self.wrong("it is not a valid safetensors file") from error
         wanted = {"times": ("F64", np.float64, 1), "kinds": ("U8", np.uint8, 2)}
         if set(found) != set(wanted):
             raise self.wrong("it does not hold exactly the arrays times and kinds")
-        arrays = {}
+        arrays: dict[str, np.ndarray] = {}
         for name, (code, dtype, dimensions) in wanted.items():
             if found[name]["dtype"] != code or len(found[name]["shape"]) != dimensions:
                 raise self.wrong(f"the array {name} has a wrong type or shape")
-            arrays[name] = np.frombuffer(found[name]["data"], dtype=dtype).reshape(found[name]["shape"])
+            arrays[name] = np.reshape(np.frombuffer(found[name]["data"], dtype=dtype), found[name]["shape"])
         return arrays
 
     def times(self, array: np.ndarray) -> tuple[float, ...]:
@@ -177,7 +181,7 @@ class _Reader:
             return None
         took = self._dict(header, "milliseconds")
         stages = self.list(took, "stages", MOST_STAGES)
-        if any(not isinstance(each, list) or len(each) != 2 for each in stages):
+        if any(not is_list(each) or len(each) != 2 for each in stages):
             raise self.wrong("the milliseconds of a stage are not its path and a number")
         pairs = [{"path": path, "milliseconds": passed} for path, passed in stages]
         return Milliseconds(
@@ -190,7 +194,7 @@ class _Reader:
         return tuple(self._move(row, steps) for row in rows)
 
     def list(self, fields: dict[str, Any], key: str, longest: int) -> list[Any]:
-        return self._take(fields, key, lambda value: isinstance(value, list) and len(value) <= longest)
+        return self._take(fields, key, lambda value: is_list(value) and len(value) <= longest)
 
     def text(self, fields: dict[str, Any], key: str) -> str:
         return self._take(fields, key, _is_text)
@@ -209,7 +213,7 @@ class _Reader:
         return None if key in fields and fields[key] is None else self.number(fields, key, low, high)
 
     def _point(self, row: Any, kinds: list[int]) -> Point:
-        if not isinstance(row, dict):
+        if not is_dict(row):
             raise self.wrong("a point of its front is not an object")
         source = self.text(row, "source")
         if source not in (CALIBRATED, PRIOR):
@@ -221,13 +225,13 @@ class _Reader:
         )  # fmt: skip
 
     def _move(self, row: Any, steps: int) -> Move:
-        if not isinstance(row, dict):
+        if not is_dict(row):
             raise self.wrong("a move of its refinement is not an object")
         before, after = (self.whole(row, key, 1, steps - 1) for key in ("before", "after"))
         return Move(self.whole(row, "full", 1, steps), before, after, self.number(row, "error", 0, 1e9))
 
     def _dict(self, fields: dict[str, Any], key: str) -> dict[str, Any]:
-        return self._take(fields, key, lambda value: isinstance(value, dict))
+        return self._take(fields, key, is_dict)
 
     def _take(self, fields: dict[str, Any], key: str, fits: Callable[[Any], bool]) -> Any:
         if key not in fields:
@@ -241,7 +245,7 @@ class _Reader:
             value = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise self.wrong("its header is not JSON") from error
-        if not isinstance(value, dict):
+        if not is_dict(value):
             raise self.wrong("its header is not a JSON object")
         return value
 

@@ -10,6 +10,7 @@ ENGINE, NODES = ROOT / "frdiff", ROOT / "nodes"
 HOST = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "nodes", "folder_paths", "server", "execution"}
 # Each may import those before it, and those beside it.
 LAYERS = [
+    {"typed"},
     {"errors", "reasons", "tensors", "forward_patch", "store"},
     {"sampler", "forecasting", "blocks"},
     {"engine"},

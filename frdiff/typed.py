@@ -1,0 +1,48 @@
+"""Types where there are none: functions that torch leaves without them, and values that may be anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeGuard
+
+import torch
+
+
+def norm(tensor: torch.Tensor, dim: int | None = None) -> torch.Tensor:
+    """The L2 norm of a tensor, or the norms along one of its dimensions."""
+    return _untyped(tensor).norm(dim=dim)
+
+
+def least_squares(columns: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """The `s` (N, K) with the smallest `|columns s - targets|` for (M, N) and (M, K), by singular values."""
+    return _untyped(torch.linalg).lstsq(columns, targets, driver="gelsd").solution
+
+
+def modules_of(network: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
+    """A network and all modules in it, by path."""
+    return _untyped(network).named_modules()
+
+
+def outside_graphs(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that is kept out of the graphs that torch compiles; what it calls is not."""
+    return _untyped(torch.compiler).disable(forward, recursive=False)
+
+
+def is_dict(value: Any) -> TypeGuard[dict[str, Any]]:
+    """Whether it is a dictionary; those of JSON, options and keywords have texts for keys."""
+    return isinstance(value, dict)
+
+
+def is_list(value: Any) -> TypeGuard[list[Any]]:
+    """Whether it is a list."""
+    return isinstance(value, list)
+
+
+def is_tuple(value: Any) -> TypeGuard[tuple[Any, ...]]:
+    """Whether it is a tuple."""
+    return isinstance(value, tuple)
+
+
+def _untyped(value: Any) -> Any:
+    """The same; the checker takes its types for granted."""
+    return value
