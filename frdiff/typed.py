@@ -9,7 +9,7 @@ import torch
 
 
 def norm(tensor: torch.Tensor, dim: int | None = None) -> torch.Tensor:
-    """The L2 norm of a tensor, or the norms along one of its dimensions."""
+    """The L2 norm () of a tensor of any shape, or the norms along its dimension `dim`, (B, M) -> (B,) for 1."""
     return _untyped(tensor).norm(dim=dim)
 
 

@@ -14,8 +14,8 @@ import numpy as np
 from ..errors import FRDiffError
 from ..forecasting.rules import KRIGING
 from ..planning.plan import Plan, StepKind
-from ..schedule_files.format import MOST_MOVES
 from ..schedule_files.model import CALIBRATED, PRIOR, Move, Point, Provenance, ScheduleFile
+from ..schedule_files.reader import MOST_MOVES
 from .acceptance import clearly_less, mean_error, verdicts
 from .effort import FEWEST_RUNS, Effort
 from .jobs import Do, FewerSteps, Job, Recording, Trial

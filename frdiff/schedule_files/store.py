@@ -9,8 +9,9 @@ import tempfile
 from pathlib import Path
 
 from ..errors import FRDiffError
-from .format import LARGEST_FILE, from_bytes, to_bytes
+from .format import from_bytes, to_bytes
 from .model import ScheduleFile
+from .reader import LARGEST_FILE
 
 SUFFIX = ".safetensors"
 

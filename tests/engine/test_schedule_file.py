@@ -16,8 +16,9 @@ from frdiff.planning.plan import StepKind
 from frdiff.planning.prior import DIAL_OPTIONS, PriorSchedule
 from frdiff.planning.run import SamplingRun
 from frdiff.schedule_files.calibrated import calibrated, distance, resample
-from frdiff.schedule_files.format import KEY, LARGEST_FILE, MOST_MOVES, from_bytes, to_bytes
+from frdiff.schedule_files.format import from_bytes, to_bytes
 from frdiff.schedule_files.model import PRIOR, Milliseconds, Move, Point, Provenance, ScheduleFile
+from frdiff.schedule_files.reader import KEY, LARGEST_FILE, MOST_MOVES
 from frdiff.schedule_files.store import read_schedule, schedule_path, write_schedule
 
 quick = pytest.mark.quick
