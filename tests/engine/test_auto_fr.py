@@ -18,18 +18,16 @@ from solvers import rehearsal_of
 from frdiff.auto_fr.acceptance import verdicts
 from frdiff.auto_fr.calibrate import Calibration
 from frdiff.auto_fr.effort import EFFORTS, Effort
-from frdiff.auto_fr.gates import GatedRun, GateSettings, StandIns, learn
 from frdiff.auto_fr.jobs import Trial, in_turn
 from frdiff.auto_fr.recorder import record
 from frdiff.auto_fr.refine import climb, keyframes_of, neighbours, plan_between
-from frdiff.auto_fr.rollout import FixedSchedule, final_error, plain_run, roll_out
+from frdiff.auto_fr.rollout import final_error, plain_run, roll_out
 from frdiff.auto_fr.search import ForecastCost, front, geometry
 from frdiff.blocks.families import Family
 from frdiff.engine import RunFacts
 from frdiff.errors import FRDiffError
-from frdiff.forecasting.rules import KRIGING, REUSE
+from frdiff.forecasting.rules import KRIGING
 from frdiff.planning.schedule import StepKind
-from frdiff.runtime.session import Session
 from frdiff.schedule_files.format import from_bytes, to_bytes
 from frdiff.schedule_files.model import CALIBRATED, Point
 from frdiff.schedule_files.network_id import Network, Provenance
@@ -376,63 +374,6 @@ def test_climbing_only_accepts_better_plans_and_records_them(sampler):
 def test_neighbours_keep_the_number_and_the_first():
     for keyframes in neighbours((0, 4, 9), 12):
         assert len(set(keyframes)) == 3 and keyframes[0] == 0 and keyframes[-1] < 12
-
-
-def test_the_papers_gates_learn_a_better_than_even_schedule(sampler):
-    file = learn(sampler, MADE, "gates", 1, GateSettings(iterations=300, weight=0.01))
-    assert file.method == "gates" and file.forecaster is REUSE and from_bytes(to_bytes(file), "gates") == file
-    assert all(parameter.requires_grad and parameter.grad is None for parameter in sampler.network.parameters())
-    truth = record(sampler, 77)
-    better = []
-    for point in file.points:
-        full = [i for i, kind in enumerate(point.kinds) if kind is StepKind.FULL]
-        if len(full) < STEPS:
-            even = sorted({round(i * STEPS / len(full)) for i in range(len(full))})
-            ours, theirs = (reused_error(sampler, keyframes, truth) for keyframes in (full, even))
-            better.append(math.log(theirs / ours))
-    assert len(better) > 2 and sum(better) / len(better) > 0
-
-
-def test_two_calls_of_one_condition_repeat_each_its_own_output():
-    network = torch.nn.Identity()
-    run = GatedRun(torch.tensor([1.0, 0.0]), RunFacts([1.0, 0.5, 0.0]), StandIns())
-    outputs = []
-    for sigma, inputs in ((1.0, (1.0, 2.0)), (0.5, (3.0, 4.0))):
-        run.begin_evaluation(sigma)
-        outputs += [float(run.call("condition", network, lambda x=x: network(torch.tensor(x)))) for x in inputs]
-    assert outputs == [1.0, 2.0, 1.0, 2.0]
-
-
-@pytest.mark.parametrize(
-    ("error", "says"),
-    [
-        (torch.cuda.OutOfMemoryError("out of memory"), "memory does not hold"),
-        (RuntimeError("no autograd formula was registered"), "no gradient comes through"),
-    ],
-)
-def test_what_stops_the_gates_is_said_in_a_sentence(sampler, error, says):
-    plain = sampler.network.forward
-
-    def forward(x, t):
-        if torch.is_grad_enabled():
-            raise error
-        return plain(x, t)
-
-    sampler.network.forward = forward
-    with pytest.raises(FRDiffError, match=says) as raised:
-        learn(sampler, MADE, "gates", 1, GateSettings(iterations=1))
-    # As long as the error is kept, anyone else's gradients are what they were.
-    x = torch.ones(1, requires_grad=True)
-    (x * x).backward()
-    assert raised.value.__cause__ is error and x.grad == 2
-
-
-@torch.no_grad()
-def reused_error(sampler, keyframes, truth):
-    """The error of a run that repeats the last computed output, as the gates do."""
-    schedule = FixedSchedule("even", REUSE, fixed=skipping(keyframes))
-    final = sampler(lambda facts: Session(schedule, facts.sigmas, facts.flow_time), truth.seed)
-    return final_error(final.detach(), truth.final)
 
 
 def test_a_repaired_run_is_nearer_to_the_full_one(sampler):
