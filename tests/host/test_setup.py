@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from setup import ScriptError, host, installing
+from setup import ScriptError, host, inside, installing
 
 STRAY = "left by an interrupted set-up"
 
@@ -153,3 +153,25 @@ def test_what_pip_says_when_it_fails_is_passed_on(tmp_path, monkeypatch):
     assert said == ["  Downloading big.whl (12.0 MB)"]
     log = tmp_path / "setup.log"
     assert str(log) in str(caught.value) and "No space left" in log.read_text()
+
+
+def test_a_script_runs_again_in_the_hosts_python_and_does_its_work_only_there(tmp_path, monkeypatch):
+    known, prepared = host.Host(tmp_path, Path(sys.executable), tmp_path, tmp_path / "tools-0"), []
+    monkeypatch.setattr(inside, "ensure_host", lambda comfyui: known)
+    script = tmp_path / "script.py"
+    script.write_text("import os, sys\nraise SystemExit(7 if [os.environ['FRDIFF_INSIDE'], sys.argv[1]] == %r else 1)"
+                      % [str(tmp_path), "--option"])  # fmt: skip
+    monkeypatch.setattr(sys, "argv", [str(script), "--option"])
+    assert inside.inside(None, pytest.fail, prepared.append) == 7 and prepared == [known]
+    monkeypatch.setenv(inside.INSIDE, str(tmp_path))
+    worked = []
+    assert inside.inside(None, worked.append, pytest.fail) == 0
+    assert [(each.comfyui, each.python) for each in worked] == [(tmp_path, Path(sys.executable))]
+
+
+def test_what_stops_a_script_is_said_in_a_sentence(capsys):
+    def stop():
+        raise ScriptError("There is no room.")
+
+    assert inside.reported("The script", stop) == 1 and inside.reported("The script", lambda: 3) == 3
+    assert capsys.readouterr().err == "The script stopped: There is no room.\n"
