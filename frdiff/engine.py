@@ -1,36 +1,101 @@
-"""What the host tells an engine when a sampling run starts."""
+"""The contract between a host and an engine: what a run is told, what a network call is, what an engine does."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
 
-from .sampler.response import Rehearsal
+import torch
 
+from .forward_patch import Forward, swapped
+from .sampler.noise_levels import LevelOf, noise_prediction_level
+from .sampler.response import ImpulseResponse
+from .tensors import device_of
 
-def default_flow_time(sigma: float) -> float:
-    """Flow time of a noise level where the data keep their size (alpha is 1)."""
-    return sigma / (1 + sigma)
-
-
-def noise_prediction_scales(sigma: float) -> tuple[float, float]:
-    """The denoised latent is the input less sigma times the output."""
-    return 1.0, -sigma
+# A latent is a tensor (B, C, ...), or a list of them where several are sampled as one, such as picture and sound.
+Latent = torch.Tensor | Sequence[torch.Tensor]
+Report_co = TypeVar("Report_co", covariant=True)
 
 
 @dataclass(frozen=True)
 class RunFacts:
-    """The run's noise levels, one more than there are steps; how a sigma becomes flow time; where the sampler is free.
+    """What is known when a sampling run starts.
 
-    `rehearsal` is what the sampler does, None where only the run can show it. `scales` says for a sigma how much a
-    unit of the input, and a unit of the network's raw output, count in the denoised latent; the default is that of
-    noise prediction. `other_cache` says that another cache is on the same model.
+    `sigmas` are its noise levels, from high to low, one more than there are steps. `level_of` says what else is known
+    of a noise level. `region`, in the latent's shape, is 1 where the sampler is free, None where it is free
+    everywhere. `response` is what the sampler makes of its outputs, None where only the run can show it.
+    `other_cache` says that another cache is on the same model.
     """
 
     sigmas: Sequence[float]
-    flow_time: Callable[[float], float] = default_flow_time
-    region: Any = None
-    rehearsal: Rehearsal | None = None
-    scales: Callable[[float], tuple[float, float]] = noise_prediction_scales
+    level_of: LevelOf = noise_prediction_level
+    region: torch.Tensor | None = None
+    response: ImpulseResponse | None = None
     other_cache: bool = False
+
+
+@dataclass(frozen=True)
+class NetworkCall:
+    """One call of the network in an evaluation.
+
+    `stream` says what it is about, such as its condition, and is the same in every evaluation, in every run. `run()`
+    calls `network` once, through whatever the host puts around it. `x` is the latent that the call is about, as the
+    sampler has it; None where that is not known. `compiled` is the module that stands for the network where torch
+    compiled it as a whole.
+    """
+
+    stream: Hashable
+    network: torch.nn.Module
+    run: Callable[[], Any] = field(repr=False)
+    x: Latent | None = field(default=None, repr=False)
+    compiled: torch.nn.Module | None = None
+
+    @property
+    def entry(self) -> torch.nn.Module:
+        """The module whose `forward` is answered for."""
+        return self.network if self.compiled is None else self.compiled
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is computed; weights may be kept elsewhere."""
+        return device_of(self.x)
+
+    def answered_by(self, forward: Forward) -> Any:
+        """What `run()` returns when `forward` answers for the network."""
+        with swapped({self.entry: forward}, self.compiled is not None):
+            return self.run()
+
+
+class Engine(Protocol[Report_co]):
+    """What follows one sampling run: a session, a recorder, a roll-out, the gates.
+
+    The host calls `begin_evaluation`, then `call` for each network call, possibly from several threads, then
+    `end_evaluation`, for each evaluation of the sampler; and `close` once, also when the run failed.
+    """
+
+    def reserve(self, output_bytes: int, stage_bytes: int) -> int:
+        """The bytes that it expects to remember, when an evaluation's outputs and all stages take so many."""
+        ...
+
+    def begin_evaluation(self, sigma: float, x: torch.Tensor | None = None) -> None:
+        """Start an evaluation at `sigma` with input `x` (B, C, ...); None where the guider bypasses the host's own."""
+        ...
+
+    def call(self, call: NetworkCall) -> Any:
+        """Answer one network call in full, in part or not at all: what `call.run()` returns."""
+        ...
+
+    def end_evaluation(self, denoised: torch.Tensor) -> None:
+        """Note what the evaluation returned to the sampler, of the input's shape."""
+        ...
+
+    def close(self, finished: bool = True) -> Report_co:
+        """End the run, forget everything, and return what is known of it."""
+        ...
+
+
+# Makes the engine of a run.
+MakeEngine = Callable[[RunFacts], Engine[Any]]
+# One sampling run with a seed and a number of steps, None for the usual one; returns the final latent (B, C, ...).
+Sample = Callable[[MakeEngine, int, "int | None"], torch.Tensor]

@@ -1,4 +1,4 @@
-"""What a sampling run remembers, by condition stream, under a memory budget."""
+"""What a sampling run remembers, by stream: outputs, and stages under a memory budget."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ from typing import Any
 
 import torch
 
-# Two-call samplers come back to the sigma of the step before.
+from .tensors import Signature, copied, dtype_of, size_in_bytes
+
+# Flow times this near are the same: samplers of two calls come back to the sigma of the step before.
 SAME_TIME = 1e-6
 
-
-# Of each input: what must be the same for a remembered result to fit.
-Signature = tuple[tuple[torch.Size, torch.dtype, torch.device], ...]
 # A stage's path in the network, and the how-manieth of its calls it is.
 StageName = tuple[str, int]
 
 
 @dataclass(frozen=True)
-class StageFeature:
-    """What is kept of a stage, tensors in tuples or lists, and the signature of the inputs it belongs to."""
+class StageResult:
+    """What is kept of a stage, and the signature of the inputs it belongs to."""
 
     signature: Signature
     kept: Any
@@ -30,25 +29,27 @@ class StageFeature:
 
 @dataclass
 class Stream:
-    """All that is remembered of one condition: past outputs with their flow times, newest last, and stages."""
+    """All that is remembered of one condition: past outputs with their flow times, newest last, and stages.
+
+    `outputs` are raw or denoised (Prediction); `dtype` is that of the network's own. `needs` are the bytes of each
+    stage of the last keyframe, whether it was remembered or not.
+    """
 
     times: deque[float]
-    # As the run's Space remembers them; `dtype` is that of the network's own.
     outputs: deque[Any]
     dtype: torch.dtype | None = None
     evaluation: int = 0
-    stages: dict[StageName, StageFeature] = field(default_factory=dict)
-    # Those of the last keyframe, found in the network.
-    held: tuple[Any, ...] = ()
-    # Bytes of each stage of the last keyframe, whether it was remembered or not.
+    stages: dict[StageName, StageResult] = field(default_factory=dict)
     needs: dict[StageName, int] = field(default_factory=dict)
 
 
-class Features:
-    """The streams of one run. What is kept beside outputs stays within `budget_bytes`; outputs are always kept."""
+class Store:
+    """The streams of one run. What is kept beside outputs stays within `budget_bytes`; outputs are always kept.
+
+    Its lock guards all of it: the host may answer the conditions of a step from several threads.
+    """
 
     def __init__(self, budget_bytes: float, history: int) -> None:
-        # The host may answer the conditions of a step from several threads.
         self._lock = threading.Lock()
         self._streams: dict[Hashable, Stream] = {}
         self._budget_bytes = budget_bytes
@@ -84,25 +85,32 @@ class Features:
                 self._drop_stages(self._streams.pop(key))
         return gone
 
-    def keep_output(self, stream: Stream, time: float, evaluation: int, output: Any) -> None:
-        """Remember a copy of a computed output, instead of an older one of the same flow time."""
+    def keep_output(
+        self, stream: Stream, time: float, evaluation: int, output: Any, dtype: torch.dtype | None = None
+    ) -> None:
+        """Remember a copy of a computed output, instead of an older one of the same flow time.
+
+        `dtype` is that of the network's own output, where that is not the type of `output`.
+        """
         with self._lock:
             if stream.times and abs(stream.times[-1] - time) <= SAME_TIME:
                 stream.times.pop()
                 stream.outputs.pop()
             stream.times.append(time)
-            stream.outputs.append(_copy(output))
+            stream.outputs.append(copied(output))
+            stream.dtype = dtype or dtype_of(output)
             stream.evaluation = evaluation
-            self._measure()
+            outputs = sum(size_in_bytes(each.outputs) for each in self._streams.values())
+            self.peak_bytes = max(self.peak_bytes, outputs + self._taken_bytes)
 
-    def keep_stage(self, stream: Stream, name: StageName, feature: StageFeature) -> None:
+    def keep_stage(self, stream: Stream, name: StageName, result: StageResult) -> None:
         """Remember a stage, unless the budget is spent."""
-        size = stream.needs[name] = size_of(feature.kept)
+        size = stream.needs[name] = size_in_bytes(result.kept)
         if not self.take(size):
             self.stages_over_budget = True
             return
         with self._lock:
-            stream.stages[name] = feature
+            stream.stages[name] = result
             self._stage_bytes += size
 
     def needs(self) -> dict[str, int]:
@@ -139,24 +147,7 @@ class Features:
             self._taken_bytes = self._stage_bytes = 0
 
     def _drop_stages(self, stream: Stream) -> None:
-        dropped = sum(size_of(feature.kept) for feature in stream.stages.values())
+        dropped = sum(size_in_bytes(result.kept) for result in stream.stages.values())
         self._taken_bytes -= dropped
         self._stage_bytes -= dropped
         stream.stages, stream.needs = {}, {}
-
-    def _measure(self) -> None:
-        outputs = sum(size_of(stream.outputs) for stream in self._streams.values())
-        self.peak_bytes = max(self.peak_bytes, outputs + self._taken_bytes)
-
-
-def size_of(value: Any) -> int:
-    """Bytes of the tensors in a value: a tensor, or tuples and lists with tensors among other things."""
-    if isinstance(value, torch.Tensor):
-        return value.numel() * value.element_size()
-    return sum(size_of(part) for part in value) if isinstance(value, (tuple, list, deque)) else 0
-
-
-def _copy(value: Any) -> Any:
-    if isinstance(value, torch.Tensor):
-        return value.clone()
-    return type(value)(_copy(part) for part in value)

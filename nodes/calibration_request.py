@@ -11,11 +11,10 @@ import comfy.sample
 import torch
 
 from ..frdiff.auto_fr.calibrate import HELD_OUT
-from ..frdiff.auto_fr.host import MakeEngine
-from ..frdiff.schedule_files.model import CALIBRATED, ScheduleFile
-from ..frdiff.schedule_files.network_id import VERSION, Provenance
+from ..frdiff.engine import MakeEngine
+from ..frdiff.schedule_files.model import CALIBRATED, VERSION, Provenance, ScheduleFile
 from .host.attach import attach_engine
-from .host.network import network_of_model
+from .host.network import network_id_of_model
 from .inputs import one_latent
 
 SEED_MAX = 0xFFFFFFFFFFFFFFFF
@@ -59,7 +58,7 @@ class Request:
         prediction = getattr(getattr(self.model.model, "model_type", None), "name", "unknown")
         size = "x".join(str(length) for length in self._latent().shape[1:])
         today = datetime.date.today().isoformat()
-        network = network_of_model(self.model)
+        network = network_id_of_model(self.model)
         return Provenance(network, prediction, self.sampler_name, self.scheduler, self.cfg, size, 0, VERSION, today)
 
     def _prompt(self, run: int) -> Any:

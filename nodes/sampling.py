@@ -9,6 +9,7 @@ from comfy_api.latest import io
 
 from nodes import common_ksampler  # pyright: ignore[reportAttributeAccessIssue]  (ComfyUI's nodes.py, not this package)
 
+from ..frdiff.reasons import DIAL_OFF, NOTHING_TO_SAMPLE
 from ..frdiff.reporting.report import RunReport
 from .host.attach import attach, chosen
 from .inputs import CATEGORY, ReportType, sampler_inputs, schedule_input, speedup_input
@@ -37,7 +38,7 @@ def _sample(
     started = time.perf_counter()
     (latent,) = common_ksampler(attach(model, chosen_schedule, tell, step_map.observe), *args, **kwargs)
     if not reports:
-        reason = "The dial is at 1.0, which is off." if chosen_schedule is None else "There was nothing to sample."
+        reason = DIAL_OFF if chosen_schedule is None else NOTHING_TO_SAMPLE
         tell(RunReport("off", steps, time.perf_counter() - started, finished=True, reasons=[reason]))
     return io.NodeOutput(latent, reports[-1])
 

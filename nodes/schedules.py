@@ -5,17 +5,15 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..frdiff.forecasting.rules import FORECASTERS, REUSE
+from ..frdiff.planning.paper import PaperSchedule
 from ..frdiff.planning.presets import PRESETS
-from ..frdiff.planning.schedule import PaperSchedule
+from ..frdiff.planning.schedule import RunOptions
 from .inputs import CATEGORY, ScheduleType
 
 CUSTOM = "custom"
-# What partial steps reuse, as fields of a schedule.
-STAGES = {
-    "whole blocks": {},
-    "branches of blocks": {"finer": True},
-    "none": {"partial": False},
-}
+# What partial steps reuse; without it there are none.
+NO_STAGES = "none"
+STAGES = ("whole blocks", "branches of blocks", NO_STAGES)
 
 
 class FRDiffSchedule(io.ComfyNode):
@@ -68,10 +66,12 @@ class FRDiffSchedule(io.ComfyNode):
     ) -> io.NodeOutput:  # fmt: skip
         if preset != CUSTOM:
             return io.NodeOutput(PRESETS[preset])
-        name = f"custom M={interval}"
+        options = RunOptions(
+            FORECASTERS[forecaster], guarded=guard, budget_mb=budget_mb, branches=stages == "branches of blocks"
+        )
         return io.NodeOutput(
             PaperSchedule(
-                name, FORECASTERS[forecaster], guarded=guard, budget_mb=budget_mb, interval=interval,
-                mixing=score_mixing, first_full=first_full, last_full=last_full, **STAGES[stages],
+                f"custom M={interval}", options, interval=interval, mixing=score_mixing, first_full=first_full,
+                last_full=last_full, partial=stages != NO_STAGES,
             )  # fmt: skip
         )

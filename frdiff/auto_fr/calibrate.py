@@ -13,10 +13,9 @@ import numpy as np
 
 from ..errors import FRDiffError
 from ..forecasting.rules import KRIGING
-from ..planning.schedule import Plan, StepKind, plan_of
+from ..planning.plan import Plan, StepKind
 from ..schedule_files.format import MOST_MOVES
-from ..schedule_files.model import CALIBRATED, PRIOR, Move, Point, ScheduleFile
-from ..schedule_files.network_id import Provenance
+from ..schedule_files.model import CALIBRATED, PRIOR, Move, Point, Provenance, ScheduleFile
 from .acceptance import clearly_less, mean_error, verdicts
 from .effort import FEWEST_RUNS, Effort
 from .jobs import Do, FewerSteps, Job, Recording, Trial
@@ -218,7 +217,7 @@ class Calibration:
         truths = list(self._results([Recording(seed) for seed in seeds], "Recording runs to judge by", (0.8, 0.9)))
         jobs: list[Job] = []
         for index, point in self._tried.items():
-            ours, prior = plan_of([(kind, 1.0) for kind in point.kinds]), self._priors[index]
+            ours, prior = Plan.of(point.kinds), self._priors[index]
             jobs += [Trial(truth, ours, point.repair) for truth in truths]
             jobs += [Trial(truth, prior.plan, prior.repair) for truth in truths]
             jobs += [FewerSteps(truth, max(round(point.cost * self._runs.steps), 1)) for truth in truths]
@@ -245,7 +244,7 @@ class Calibration:
         if not self._tried:
             return point
         near = min(self._tried.values(), key=lambda other: abs(other.cost - point.cost))
-        if near.kinds == tuple(step.kind for step in self._runs.prior(near)):
+        if near.kinds == self._runs.prior(near).kinds:
             point = replace(self._runs.point(self._runs.prior(point)), expected=point.expected)
         return replace(point, repair=near.repair)
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..blocks.families import Family
-from ..planning.schedule import Plan
-from .host import Sample
+from ..engine import Sample
+from ..planning.plan import Plan
 from .recorder import record
 from .rollout import final_error, plain_run, roll_out
 from .trajectory import Trajectory
 
-Families = dict[str, Family] | None
+Families = Mapping[str, Family] | None
 
 
 @dataclass(frozen=True)

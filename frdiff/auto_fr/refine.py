@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from ..planning.schedule import Plan, StepKind, plan_of
+from ..planning.plan import Plan, StepKind
 from ..schedule_files.model import Move
 
 # How far a keyframe is moved at once, and how many of the moves that the search likes best are tried.
@@ -28,11 +28,11 @@ def climb(
     It ends at a time of `time.monotonic`, and when as many plans as `most` have been tried. `expected` ranks the
     moves, so that the likely ones are tried first. Returns the plan, the logarithms of its errors, and the moves.
     """
-    tried, moves = {keyframes_of(plan)}, []
+    tried, moves = {plan.keyframes}, []
     while True:
-        options = [option for option in neighbours(keyframes_of(plan), len(plan)) if option not in tried]
+        options = [option for option in neighbours(plan.keyframes, len(plan)) if option not in tried]
         options = sorted(options, key=expected)[:TRIED]
-        candidates = [with_keyframes(option, plan) for option in options]
+        candidates = [_with_keyframes(option, plan) for option in options]
         found = logs_of(candidates)
         for option, candidate in zip(options, candidates, strict=True):
             if time.monotonic() >= until or (most is not None and len(tried) > most):
@@ -40,7 +40,7 @@ def climb(
             tried.add(option)
             reached = next(found)
             if reached.mean() < logs.mean():
-                moves.append(_move(keyframes_of(plan), option, math.exp(reached.mean())))
+                moves.append(_move(plan.keyframes, option, math.exp(reached.mean())))
                 plan, logs = candidate, reached
                 break
         else:
@@ -64,18 +64,7 @@ def neighbours(keyframes: tuple[int, ...], steps: int) -> list[tuple[int, ...]]:
     return sorted(found)
 
 
-def keyframes_of(plan: Plan) -> tuple[int, ...]:
-    """The full steps of a plan."""
-    return tuple(i for i, step in enumerate(plan) if step.kind is StepKind.FULL)
-
-
-def with_keyframes(keyframes: Sequence[int], like: Plan) -> Plan:
+def _with_keyframes(keyframes: Sequence[int], like: Plan) -> Plan:
     """A plan with these full steps, and between them what `like` has between its own."""
-    between = next((step.kind for step in like if step.kind is not StepKind.FULL), StepKind.SKIP)
-    return plan_between(keyframes, len(like), between)
-
-
-def plan_between(keyframes: Sequence[int], steps: int, between: StepKind) -> Plan:
-    """A plan with these full steps and one kind between them."""
-    full = set(keyframes)
-    return plan_of([(StepKind.FULL if i in full else between, 1.0) for i in range(steps)])
+    between = next((kind for kind in like.kinds if kind is not StepKind.FULL), StepKind.SKIP)
+    return Plan.with_keyframes(keyframes, len(like), between)

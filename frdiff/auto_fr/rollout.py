@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from ..blocks.families import Family
-from ..engine import RunFacts
+from ..engine import NetworkCall, RunFacts, Sample
 from ..forecasting.rules import KRIGING
-from ..forward_patch import swapped
-from ..planning.schedule import Course, Plan, Schedule, StepKind
+from ..planning.plan import Plan, StepKind
+from ..planning.run import SamplingRun
+from ..planning.schedule import RunOptions, Schedule
 from ..reporting.report import RunReport
-from ..runtime.ordinals import Ordinals
 from ..runtime.session import Session
-from .host import Sample
-from .recorder import each_tensor
-from .refine import plan_between
+from ..tensors import device_of, map_tensors
 from .trajectory import Trajectory
 
 
@@ -26,9 +24,9 @@ from .trajectory import Trajectory
 class FixedSchedule(Schedule):
     """A plan that was made for one run."""
 
-    fixed: Plan = ()
+    fixed: Plan = Plan()
 
-    def plan(self, course: Course) -> Plan:
+    def plan(self, run: SamplingRun) -> Plan:
         """The plan, whatever the run."""
         return self.fixed
 
@@ -44,24 +42,24 @@ class Rollout:
         plan: Plan,
         recorded: Trajectory | None,
         facts: RunFacts,
-        families: dict[str, Family] | None = None,
+        families: Mapping[str, Family] | None = None,
         repair: float = 0.0,
     ) -> None:
-        schedule = FixedSchedule("roll-out", KRIGING, adapts=True, inner=True, repair=repair, fixed=plan)
-        self._session = Session(
-            schedule, facts.sigmas, facts.flow_time, families, facts.region, facts.rehearsal, facts.scales
-        )
+        options = RunOptions(forecaster=KRIGING, adapts=True, inner=True, repair=repair, families=families)
+        self._session = Session(FixedSchedule("roll-out", options, plan), facts)
         self._recorded = recorded.evaluations if recorded else []
-        self._shared = shared_steps(plan)
+        self._shared = plan.plain_start
         self._replays = True
         self._number = -1
-        self._ordinals = Ordinals()
+
+    def reserve(self, output_bytes: int, stage_bytes: int) -> int:
+        """What the plan remembers."""
+        return self._session.reserve(output_bytes, stage_bytes)
 
     def begin_evaluation(self, sigma: float, x: torch.Tensor | None = None) -> None:
         """Start an evaluation."""
         self._session.begin_evaluation(sigma, x)
         self._number += 1
-        self._ordinals.start()
         known = self._recorded[self._number] if self._number < len(self._recorded) else None
         self._replays = self._replays and known is not None and known.step < self._shared and known.sigma == sigma
 
@@ -69,47 +67,29 @@ class Rollout:
         """Note what the sampler gets."""
         self._session.end_evaluation(denoised)
 
-    def call(
-        self, key: Hashable, network: torch.nn.Module, run: Callable[[], Any],
-        compiled: torch.nn.Module | None = None, x: torch.Tensor | None = None,
-    ) -> Any:  # fmt: skip
+    def call(self, call: NetworkCall) -> Any:
         """Answer one network call."""
-        if not self._replays:
-            return self._session.call(key, network, run, compiled, x)
-        output = self._recorded[self._number].outputs.get(self._ordinals.numbered(key))
-        entry = network if compiled is None else compiled
-        forward = entry.forward
+        output = self._recorded[self._number].outputs.get(call.stream) if self._replays else None
+        if output is None:
+            return self._session.call(call)
 
-        def answered(*args: Any, **kwargs: Any) -> Any:
-            if output is None:
-                return forward(*args, **kwargs)
-            device = next(v.device for v in (*args, *kwargs.values()) if isinstance(v, torch.Tensor))
-            return each_tensor(lambda tensor: tensor.to(device, copy=True), output)
+        def recorded(*args: Any, **kwargs: Any) -> Any:
+            device = device_of((args, kwargs))
+            return map_tensors(lambda tensor: tensor.to(device, copy=True), output)
 
-        with swapped({entry: answered}, compiled is not None):
-            return self._session.call(key, network, run, compiled, x)
+        # The session computes with what stands in the network's place.
+        return replace(call, run=lambda: self._session.call(call)).answered_by(recorded)
 
-    @property
-    def report(self) -> RunReport:
-        """What the run did."""
-        return self._session.report
-
-    def close(self) -> RunReport:
+    def close(self, finished: bool = True) -> RunReport:
         """End the run."""
-        return self._session.close()
-
-
-def shared_steps(plan: Plan) -> int:
-    """How many first steps of a plan are plainly computed in full."""
-    changed = (i for i, step in enumerate(plan) if step.kind is not StepKind.FULL or step.keeps_stages)
-    return next(changed, len(plan))
+        return self._session.close(finished)
 
 
 def roll_out(
     sample: Sample,
     plan: Plan,
     trajectory: Trajectory,
-    families: dict[str, Family] | None = None,
+    families: Mapping[str, Family] | None = None,
     repair: float = 0.0,
 ) -> torch.Tensor:
     """The final latent of the recorded run when it follows `plan` instead, with `repair` (Schedule)."""
@@ -131,6 +111,6 @@ def plain_run(sample: Sample, seed: int, steps: int | None = None) -> torch.Tens
 
     def make(facts: RunFacts) -> Rollout:
         count = len(facts.sigmas) - 1
-        return Rollout(plan_between(range(count), count, StepKind.SKIP), None, facts)
+        return Rollout(Plan.of([StepKind.FULL] * count), None, facts)
 
     return sample(make, seed, steps).detach().cpu()

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..forecasting.rules import KRIGING
-from ..planning.prior import PriorSchedule
-from ..planning.schedule import Plan, StepKind
+from ..planning.plan import Plan, StepKind
+from ..planning.prior import REPAIR, PriorSchedule
 from ..schedule_files.model import Point
-from .refine import keyframes_of, plan_between
 from .search import ForecastCost, Geometry, PartialCost, SegmentCosts, geometry, total_cost
 from .trajectory import Trajectory
 
@@ -63,14 +62,12 @@ class Runs:
 
     def plan(self, keyframes: Sequence[int]) -> Plan:
         """A plan with these full steps, and the kind that suits the sampler between them."""
-        return plan_between(keyframes, self.steps, StepKind.PARTIAL if self.stochastic else StepKind.SKIP)
+        return Plan.with_keyframes(keyframes, self.steps, StepKind.PARTIAL if self.stochastic else StepKind.SKIP)
 
     def point(self, plan: Plan) -> Point:
         """A plan with its cost, and the error that is expected of it."""
         cheap = self.recorded[0].partial_cost or 0.0
-        kinds = tuple(step.kind for step in plan)
-        cost = (kinds.count(StepKind.FULL) + cheap * kinds.count(StepKind.PARTIAL)) / len(kinds)
-        return Point(kinds, cost, self.total(keyframes_of(plan)) ** (1 / PEAK))
+        return Point(plan.kinds, plan.cost(cheap), self.total(plan.keyframes) ** (1 / PEAK))
 
     def total(self, keyframes: Sequence[int]) -> float:
         """The expected cost of a whole run."""
@@ -80,14 +77,14 @@ class Runs:
 
     def prior(self, point: Point) -> Plan:
         """What needs no calibration, at the cost of a point."""
-        return PriorSchedule("prior", speedup=1 / point.cost).plan(self.recorded[0].course)
+        return PriorSchedule("prior", speedup=1 / point.cost).plan(self.recorded[0].run)
 
     @property
     def prior_repair(self) -> float:
         """The repair that belongs to it."""
-        return PriorSchedule.repair
+        return REPAIR
 
     def _cost_of(self, runs: list[Geometry], gains: np.ndarray, peak: float) -> SegmentCosts:
         if self.stochastic:
             return PartialCost(runs, gains, peak)
-        return ForecastCost(runs, gains, KRIGING.weights_for(self.recorded[0].course.remembers), peak)
+        return ForecastCost(runs, gains, KRIGING.weights_for(self.recorded[0].run.multistep), peak)

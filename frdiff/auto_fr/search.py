@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 
 from ..errors import FRDiffError
-from ..forecasting.rules import KRIGING, Weights, log_noise_ratio
+from ..forecasting.rules import KRIGING, Weights
 from ..planning.keyframes import best_keyframes
 from ..planning.prior import FEWEST
-from .trajectory import Evaluation, Trajectory
+from ..sampler.noise_levels import half_log_snr
+from ..tensors import tensors_in
+from .trajectory import RecordedEvaluation, Trajectory
 
 FASTEST = 8
 # Elements of a latent that the guidance is fitted on.
@@ -114,25 +115,34 @@ class ForecastCost:
         return float(np.sqrt(max(squared, 0.0)))
 
 
+@dataclass(frozen=True)
+class PartialError:
+    """How the error of a run's partial steps grows: `size[step] * |lambda distance to the keyframe| ** power`."""
+
+    size: np.ndarray
+    power: float
+
+
 class PartialCost:
     """The cost of the partial steps between two keyframes, like ForecastCost.
 
-    The errors were recorded for some keyframes only. They are carried over to others by
-    `error = size(step) * |log-SNR distance to the keyframe| ** power`, fitted to what was recorded.
+    The errors were recorded for some keyframes only. They are carried over to others by what is fitted to each run
+    (PartialError).
     """
 
     def __init__(self, runs: Sequence[Geometry], gains: np.ndarray, peak: float = 2.0) -> None:
-        self._log_noise = np.array([log_noise_ratio(t) for t in runs[0].times])
+        self._lambda = np.array([half_log_snr(t) for t in runs[0].times])
         self._peak = peak
-        self._runs = [self._fitted(run) * run.moves * gains / run.size for run in runs]
+        fitted = [self._fitted(run) for run in runs]
+        self._runs = [PartialError(each.size * run.moves * gains / run.size, each.power)
+                      for each, run in zip(fitted, runs, strict=True)]  # fmt: skip
 
     def __call__(self, before: int, last: int, following: int) -> float:
         steps = np.arange(last + 1, following)
-        apart = self._distance(last, steps) ** self._power
-        return float(np.mean([np.sum(apart * sizes[steps]) ** self._peak for sizes in self._runs]))
+        apart = self._distance(last, steps)
+        return float(np.mean([np.sum(apart**run.power * run.size[steps]) ** self._peak for run in self._runs]))
 
-    def _fitted(self, run: Geometry) -> np.ndarray:
-        """`size(step)` for each step; sets the power."""
+    def _fitted(self, run: Geometry) -> PartialError:
         if not run.partial:
             raise FRDiffError("No partial steps were recorded; the stages of this network are not known.")
         pairs = [(a, i, max(error, 1e-30)) for (a, i), error in sorted(run.partial.items())]
@@ -143,11 +153,11 @@ class PartialCost:
                     errors[keyframes == a] - errors[keyframes == a].mean()) for a in set(keyframes)]  # fmt: skip
         above = sum(float(np.sum(x * y)) for x, y in centred)
         below = sum(float(np.sum(x * x)) for x, _ in centred)
-        self._power = min(max(above / below, 0.0), 2.0) if below > 0 else 1.0
-        return np.exp(np.interp(np.arange(run.steps), steps, errors - self._power * apart))
+        power = min(max(above / below, 0.0), 2.0) if below > 0 else 1.0
+        return PartialError(np.exp(np.interp(np.arange(run.steps), steps, errors - power * apart)), power)
 
     def _distance(self, keyframe: int | np.ndarray, steps: np.ndarray) -> np.ndarray:
-        return np.maximum(np.abs(self._log_noise[steps] - self._log_noise[keyframe]), 1e-6)
+        return np.maximum(np.abs(self._lambda[steps] - self._lambda[keyframe]), 1e-6)
 
 
 SegmentCosts = ForecastCost | PartialCost
@@ -175,7 +185,7 @@ def interpolated_gains(measured: dict[float, float], steps: int) -> np.ndarray:
     return np.exp(np.interp(np.arange(steps), places, np.log([measured[place] for place in places])))
 
 
-def _guidance(evaluation: Evaluation) -> list[float]:
+def _guidance(evaluation: RecordedEvaluation) -> list[float]:
     """How much each condition's raw output counts in what the sampler got: `denoised = c x + sum_k b_k output_k`.
 
     Every prediction type and linear guidance has this form. Outputs of other shapes count alike.
@@ -191,28 +201,29 @@ def _guidance(evaluation: Evaluation) -> list[float]:
 
 
 def _guided(
-    evaluation: Evaluation, shares: np.ndarray, outputs: list[torch.Tensor] | None = None, start: int | None = None
-) -> torch.Tensor:
+    evaluation: RecordedEvaluation, shares: np.ndarray, outputs: list[torch.Tensor] | None = None,
+    start: int | None = None,
+) -> torch.Tensor:  # fmt: skip
     """The guided output as one row: all of it, or CHUNK columns from `start`."""
     columns = slice(None) if start is None else slice(start, start + CHUNK)
     outputs = evaluation.answers if outputs is None else outputs
     parts = _parts(evaluation, outputs)
     if parts is None or len(parts) != len(shares):
-        return torch.cat([tensor.reshape(-1).float() for tensor in _flat(outputs)])[columns]
+        return torch.cat([tensor.reshape(-1).float() for tensor in tensors_in(outputs)])[columns]
     return sum(
         (float(share) * part.reshape(-1)[columns].float() for share, part in zip(shares, parts, strict=True)),
         torch.zeros(()),
     )
 
 
-def _length(evaluation: Evaluation, shares: np.ndarray) -> int:
+def _length(evaluation: RecordedEvaluation, shares: np.ndarray) -> int:
     parts = _parts(evaluation, evaluation.answers)
     if parts is None or len(parts) != len(shares):
-        return sum(tensor.numel() for tensor in _flat(evaluation.answers))
+        return sum(tensor.numel() for tensor in tensors_in(evaluation.answers))
     return evaluation.x.numel()
 
 
-def _parts(evaluation: Evaluation, outputs: list[torch.Tensor]) -> list[torch.Tensor] | None:
+def _parts(evaluation: RecordedEvaluation, outputs: list[torch.Tensor]) -> list[torch.Tensor] | None:
     """The output of each condition, or None when they have not the latent's shape."""
     parts = []
     for output in outputs:
@@ -220,10 +231,6 @@ def _parts(evaluation: Evaluation, outputs: list[torch.Tensor]) -> list[torch.Te
             return None
         parts += output.split(len(evaluation.x))
     return parts if all(part.shape == evaluation.x.shape for part in parts) else None
-
-
-def _flat(value: Any) -> list[torch.Tensor]:
-    return [value] if isinstance(value, torch.Tensor) else [tensor for part in value for tensor in _flat(part)]
 
 
 def _prefix_sums(table: np.ndarray) -> np.ndarray:

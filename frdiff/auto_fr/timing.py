@@ -12,6 +12,7 @@ import torch
 from ..blocks.stages import Stage
 from ..forward_patch import Forward
 from ..runtime.clock import wait_for
+from ..tensors import device_of
 
 # The device waits for each stage that is measured, so only some steps are.
 STAGES_EVERY = 4
@@ -24,7 +25,7 @@ def measures_stages(step: int) -> bool:
 
 def timed(compute: Callable[[], Any], given: Any) -> tuple[Any, float]:
     """The result of a computation, and the milliseconds until the device of what it was `given` had it."""
-    device = _device_of(given)
+    device = device_of(given)
     wait_for(device)
     started = time.perf_counter()
     result = compute()
@@ -41,11 +42,3 @@ def _measured(stage: Stage, forward: Forward, note: Callable[[str, float], None]
     result, passed = timed(lambda: forward(*args, **kwargs), (*args, *kwargs.values()))
     note(stage.path, passed)
     return result
-
-
-def _device_of(given: Any) -> torch.device:
-    """Where the first of the tensors in tuples and lists is."""
-    if isinstance(given, (tuple, list)):
-        devices = (_device_of(part) for part in given if isinstance(part, (torch.Tensor, tuple, list)))
-        return next(devices, torch.device("cpu"))
-    return given.device

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ..errors import FRDiffError
-from ..planning.schedule import Course
+from ..planning.run import SamplingRun
 from ..schedule_files.model import Milliseconds
 
 CANNOT_FOLLOW = (
@@ -20,7 +20,7 @@ CANNOT_FOLLOW = (
 
 
 @dataclass
-class Evaluation:
+class RecordedEvaluation:
     """One evaluation of a full run: the step it belongs to, and the network's outputs on the CPU.
 
     Outputs are named by their condition and the number of the call among those of the same. `x` and `denoised` are
@@ -52,12 +52,12 @@ class Trajectory:
     seed: int
     sigmas: tuple[float, ...]
     times: tuple[float, ...]
-    evaluations: list[Evaluation]
+    evaluations: list[RecordedEvaluation]
     stochastic: bool
     stages: int
     final: torch.Tensor
-    # The run as a schedule sees it.
-    course: Course
+    # As a schedule sees it.
+    run: SamplingRun
 
     @property
     def milliseconds(self) -> Milliseconds | None:
@@ -77,14 +77,14 @@ class Trajectory:
         return min(median(e.partial_ms for e in pairs) / median(e.full_ms for e in pairs), 1.0)
 
     @property
-    def _undisturbed(self) -> list[Evaluation]:
+    def _undisturbed(self) -> list[RecordedEvaluation]:
         return [e for e in self.evaluations if e.full_ms and not e.stage_ms]
 
     @property
-    def _pairs(self) -> list[Evaluation]:
+    def _pairs(self) -> list[RecordedEvaluation]:
         return [e for e in self._undisturbed if e.partial_ms]
 
-    def steps(self) -> list[Evaluation]:
+    def steps(self) -> list[RecordedEvaluation]:
         """The evaluations; raises FRDiffError when there is not one for each step."""
         if [evaluation.step for evaluation in self.evaluations] != list(range(len(self.sigmas) - 1)):
             raise FRDiffError(CANNOT_FOLLOW)

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 
-from ..forward_patch import Forward, swapped
+from ..forward_patch import Forward
 from .families import Argument, Family, class_name, uncompiled
-from .stages import Stage, find_stages
-from .strategies import Value
 
 # The position of an argument that is always passed by name.
 NOWHERE = sys.maxsize
 
-RECOGNISED = "Blocks of class {} are not in the table of models; one call was watched, and they are residual blocks."
-REFUSED = "Blocks of class {} are computed at every step: {}"
 
 
 class Refusal(Exception):
@@ -33,60 +28,6 @@ class Sighting:
 
     inputs: tuple[Argument, ...]
     mutates: bool
-
-
-class Stages:
-    """The stages of a run's networks: from the table, or from watching the first full call."""
-
-    def __init__(self, families: Mapping[str, Family] | None = None, finer: bool = False, inner: bool = False) -> None:
-        self._families = families
-        self._choice = {"finer": finer, "inner": inner}
-        self._found: dict[int, tuple[Stage, ...]] = {}
-        self._networks: dict[int, torch.nn.Module] = {}
-        self._watched: set[int] = set()
-        self.reasons: list[str] = []
-
-    def of(self, network: torch.nn.Module) -> tuple[Stage, ...]:
-        """The stages that are known by now."""
-        if id(network) not in self._found:
-            self._networks[id(network)] = network
-            self._found[id(network)] = find_stages(network, self._families, **self._choice)
-        return self._found[id(network)]
-
-    @contextmanager
-    def watching(self, network: torch.nn.Module) -> Iterator[None]:
-        """Around a full call: if the table knows no stage of the network, learn its stages from the call."""
-        if self.of(network) or id(network) in self._watched:
-            yield
-            return
-        probe = Probe(network)
-        with swapped(probe.forwards()):
-            yield
-        families = probe.families()
-        self._watched.add(id(network))
-        self._found[id(network)] = find_stages(network, families)
-        self.reasons += [RECOGNISED.format(name.rpartition(".")[2]) for name in families]
-        self.reasons += [REFUSED.format(name.rpartition(".")[2], why) for name, why in probe.refusals.items()]
-
-    def found(self) -> tuple[tuple[Stage, ...], ...]:
-        """The stages of every network that was asked for."""
-        return tuple(self._found.values())
-
-    def coarsen(self) -> bool:
-        """Take whole blocks instead of their branches, and say whether there were branches."""
-        if not self._choice["finer"]:
-            return False
-        self._choice["finer"] = False
-        finer = [key for key, found in self._found.items() if any(isinstance(stage.form, Value) for stage in found)]
-        for key in finer:
-            self._found[key] = find_stages(self._networks[key], self._families, **self._choice)
-        return bool(finer)
-
-    def clear(self) -> None:
-        """Let go of the networks."""
-        self._found.clear()
-        self._networks.clear()
-        self._watched.clear()
 
 
 class Probe:

@@ -111,7 +111,7 @@ FAMILIES: dict[str, Family] = {
 }
 
 # Pieces of a network whose inputs do not depend on the timestep: computed once for each condition.
-CONSTANTS: dict[str, tuple[str, ...]] = {
+INVARIANTS: dict[str, tuple[str, ...]] = {
     "comfy.ldm.lumina.model.NextDiT": ("context_refiner.*",),
     "comfy.ldm.omnigen.omnigen2.OmniGen2Transformer2DModel": ("context_refiner.*",),
     "comfy.ldm.ace.model.ACEStepTransformer2DModel": ("lyric_encoder",),
@@ -138,9 +138,9 @@ def family_of(block: torch.nn.Module, families: Mapping[str, Family] | None = No
     return (FAMILIES if families is None else families).get(class_name(type(uncompiled(block))))
 
 
-def constants_of(network: torch.nn.Module) -> dict[str, torch.nn.Module]:
+def invariants_of(network: torch.nn.Module) -> dict[str, torch.nn.Module]:
     """The network's pieces that do not depend on the timestep, by path; subclasses share their parent's row."""
-    rows = (CONSTANTS.get(class_name(cls), ()) for cls in type(uncompiled(network)).__mro__)
+    rows = (INVARIANTS.get(class_name(cls), ()) for cls in type(uncompiled(network)).__mro__)
     return dict(matching(network, tuple(path for row in rows for path in row)))
 
 

@@ -1,4 +1,4 @@
-"""Exact reuse: pieces of a network that do not depend on the timestep, computed once for each condition."""
+"""Exact reuse: pieces of a network that do not vary with the timestep, computed once for each condition."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 import torch
 
 from ..forward_patch import Forward
-from ..store import Features, size_of
-from .families import ATTENTION_OPTIONS, constants_of
-from .strategies import copied, is_copiable
+from ..store import Store
+from ..tensors import copied, equal, is_tensors_alone, size_in_bytes, snapshot
+from .families import ATTENTION_OPTIONS, invariants_of
 
 
 @dataclass(frozen=True)
-class Constant:
+class Invariant:
     """A piece's result, and the arguments that it was computed from."""
 
     given: tuple[Any, ...]
@@ -25,26 +25,26 @@ class Constant:
     @property
     def size(self) -> int:
         """In bytes."""
-        return size_of(self.given) + size_of(self.result)
+        return size_in_bytes(self.given) + size_in_bytes(self.result)
 
 
-class Constants:
-    """What one run has computed of them, by stream, in the memory budget of `features`.
+class Invariants:
+    """What one run has computed of them, by stream, in the memory budget of `store`.
 
     A result is used for equal inputs only, so it is exact.
     """
 
-    def __init__(self, features: Features) -> None:
-        self._features = features
+    def __init__(self, store: Store) -> None:
+        self._store = store
         self._pieces: dict[int, dict[str, torch.nn.Module]] = {}
-        self._kept: dict[tuple[Hashable, str], Constant] = {}
+        self._kept: dict[tuple[Hashable, str], Invariant] = {}
 
     def forwards(self, key: Hashable, network: torch.nn.Module) -> dict[torch.nn.Module, Forward]:
         """The forwards to swap in for a call of `network` in the stream `key`."""
         pieces = self._pieces.get(id(network))
         if pieces is None:
             # Not read back: another thread that ran out of memory may forget it.
-            pieces = self._pieces[id(network)] = constants_of(network)
+            pieces = self._pieces[id(network)] = invariants_of(network)
         return {piece: partial(self._answer, (key, path), piece.forward) for path, piece in pieces.items()}
 
     def clear(self) -> None:
@@ -57,45 +57,23 @@ class Constants:
             return forward(*args, **kwargs)
         given = (*args, *sorted(kwargs.items()))
         kept = self._kept.get(name)
-        if kept is not None and same(kept.given, given):
+        if kept is not None and equal(kept.given, given):
             return copied(kept.result)
         # Before it runs: a piece may write into its inputs.
-        given = _snapshot(given)
+        given = snapshot(given)
         result = forward(*args, **kwargs)
-        if is_copiable(result):
-            self._keep(name, Constant(given, copied(result)))
+        if is_tensors_alone(result):
+            self._keep(name, Invariant(given, copied(result)))
         return result
 
-    def _keep(self, name: tuple[Hashable, str], constant: Constant) -> None:
+    def _keep(self, name: tuple[Hashable, str], result: Invariant) -> None:
         older = self._kept.pop(name, None)
         if older is not None:
-            self._features.give(older.size)
-        if self._features.take(constant.size):
-            self._kept[name] = constant
-
-
-def same(kept: Any, given: Any) -> bool:
-    """Whether arguments are equal to the last bit. The host's options, a dictionary, are not compared."""
-    if type(kept) is not type(given):
-        return False
-    if isinstance(kept, torch.Tensor):
-        alike = (kept.shape, kept.dtype, kept.device) == (given.shape, given.dtype, given.device)
-        return alike and torch.equal(kept, given)
-    if isinstance(kept, (tuple, list)):
-        return len(kept) == len(given) and all(map(same, kept, given))
-    if isinstance(kept, (bool, int, float, str)):
-        return kept == given
-    return kept is given or isinstance(kept, dict)
+            self._store.give(older.size)
+        if self._store.take(result.size):
+            self._kept[name] = result
 
 
 def _may_depend_on_the_step(values: tuple[Any, ...]) -> bool:
     """Whether the host's options carry something that changes what attention computes."""
     return any(value.get(name) for value in values if isinstance(value, dict) for name in ATTENTION_OPTIONS)
-
-
-def _snapshot(value: Any) -> Any:
-    if isinstance(value, torch.Tensor):
-        return value.clone()
-    if isinstance(value, (tuple, list)):
-        return type(value)(_snapshot(part) for part in value)
-    return {} if isinstance(value, dict) else value

@@ -10,10 +10,9 @@ from typing import Any
 import torch
 
 from ..forward_patch import Forward
-from ..forward_patch import swapped as swapped
-from ..store import Features, StageFeature, Stream
-from .families import Family, constants_of, family_of, matching, uncompiled
-from .strategies import Form, Inner, Residual, Value
+from ..store import StageResult, Store, Stream
+from .families import Family, family_of, invariants_of, matching, uncompiled
+from .strategies import BlockResidual, ChildResult, Strategy, WholeResult
 
 # Of a full step, measured on the demo models on two cores (scripts/bench.py --overhead).
 COST_WITHIN_BLOCKS = 0.31
@@ -27,26 +26,26 @@ class Stage:
 
     path: str
     module: torch.nn.Module
-    form: Form
+    strategy: Strategy
 
 
 def find_stages(
     network: torch.nn.Module,
     families: Mapping[str, Family] | None = None,
-    finer: bool = False,
+    branches: bool = False,
     inner: bool = False,
 ) -> tuple[Stage, ...]:
-    """All stages of a network, in the order of its modules: blocks, or with `finer` their branches where they can.
+    """All stages of a network, in the order of its modules: blocks, or with `branches` their branches where they can.
 
     With `inner` whole residuals are preferred, and the first and the last stage stay fresh. What does not depend
     on the timestep is no stage: its result need not be approximated.
     """
-    constant = tuple(constants_of(network))
+    constant = tuple(invariants_of(network))
     found = tuple(
         stage
         for path, block in network.named_modules()
         if not _is_below(path, constant) and not path.endswith("_orig_mod")
-        for stage in _stages_of(path, block, family_of(block, families), finer, inner)
+        for stage in _stages_of(path, block, family_of(block, families), branches, inner)
     )
     return found[1:-1] if inner and len(found) >= SMALLEST_INNER else found
 
@@ -54,10 +53,10 @@ def find_stages(
 class StageCall:
     """The stages of one network call: counts how often each is entered, and remembers or reuses."""
 
-    def __init__(self, stages: tuple[Stage, ...], stream: Stream, features: Features) -> None:
+    def __init__(self, stages: tuple[Stage, ...], stream: Stream, store: Store) -> None:
         self._stages = stages
         self._stream = stream
-        self._features = features
+        self._store = store
         self._entered: dict[str, int] = {}
         self.reused = 0
 
@@ -77,36 +76,38 @@ class StageCall:
 
     def _remember(self, stage: Stage, forward: Forward, *args: Any, **kwargs: Any) -> Any:
         name = self._name(stage)
-        signature = stage.form.signature(args, kwargs)
+        signature = stage.strategy.signature(args, kwargs)
         if signature is None:
             return forward(*args, **kwargs)
-        result, kept = stage.form.remember(forward, args, kwargs)
+        result, kept = stage.strategy.remember(forward, args, kwargs)
         if kept is not None:
-            self._features.keep_stage(self._stream, name, StageFeature(signature, kept))
+            self._store.keep_stage(self._stream, name, StageResult(signature, kept))
         return result
 
     def _reuse(self, stage: Stage, forward: Forward, *args: Any, **kwargs: Any) -> Any:
         feature = self._stream.stages.get(self._name(stage))
-        if feature is None or feature.signature != stage.form.signature(args, kwargs):
+        if feature is None or feature.signature != stage.strategy.signature(args, kwargs):
             return forward(*args, **kwargs)
         self.reused += 1
-        return stage.form.reuse(forward, feature.kept, args, kwargs)
+        return stage.strategy.reuse(forward, feature.kept, args, kwargs)
 
 
-def _stages_of(path: str, block: torch.nn.Module, family: Family | None, finer: bool, inner: bool) -> Iterator[Stage]:
+def _stages_of(
+    path: str, block: torch.nn.Module, family: Family | None, branches: bool, inner: bool
+) -> Iterator[Stage]:
     if family is None:
         return
     own = uncompiled(block)
-    if finer and family.branches:
-        yield from (Stage(f"{path}.{name}", branch, Value()) for name, branch in matching(own, family.branches))
+    if branches and family.branches:
+        yield from (Stage(f"{path}.{name}", branch, WholeResult()) for name, branch in matching(own, family.branches))
     elif family.child and not (inner and _does_nothing(own, family.skip)):
         children = dict(matching(own, (family.child, *family.idle)))
         if family.child in children:
             child = children.pop(family.child)
-            yield Stage(path, block, Inner(child, tuple(children.values())))
+            yield Stage(path, block, ChildResult(child, tuple(children.values())))
     else:
         base, after = (own.get_submodule(name) if name else None for name in (family.base, family.after))
-        yield Stage(path, block, Residual(family.inputs, family.mutates, base, after))
+        yield Stage(path, block, BlockResidual(family.inputs, family.mutates, base, after))
 
 
 def _is_below(path: str, roots: tuple[str, ...]) -> bool:

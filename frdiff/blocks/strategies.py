@@ -1,22 +1,21 @@
-"""What is kept of a stage, and how its result is made again from that: three forms."""
+"""How a stage is remembered: its whole result, what a child returned in it, or its output less its input."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 
 from ..forward_patch import Forward, swapped
-from ..store import Signature
+from ..tensors import Signature, copied, is_tensors_alone, signature_of
 from .families import Argument
 
 Arguments = tuple[Any, ...]
 Keywords = dict[str, Any]
 
 
-class Form(Protocol):
+class Strategy(Protocol):
     """How one stage is remembered; `forward` is what the stage would have computed."""
 
     def signature(self, args: Arguments, kwargs: Keywords) -> Signature | None:
@@ -33,7 +32,7 @@ class Form(Protocol):
 
 
 @dataclass(frozen=True)
-class Value:
+class WholeResult:
     """The stage's own result."""
 
     def signature(self, args: Arguments, kwargs: Keywords) -> Signature:
@@ -41,14 +40,14 @@ class Value:
 
     def remember(self, forward: Forward, args: Arguments, kwargs: Keywords) -> tuple[Any, Any]:
         result = forward(*args, **kwargs)
-        return result, copied(result) if is_copiable(result) else None
+        return result, copied(result) if is_tensors_alone(result) else None
 
     def reuse(self, forward: Forward, kept: Any, args: Arguments, kwargs: Keywords) -> Any:
         return copied(kept)
 
 
 @dataclass(frozen=True)
-class Inner:
+class ChildResult:
     """The result of a child; what works for it alone is idle when it is answered for."""
 
     child: torch.nn.Module
@@ -79,7 +78,7 @@ class Inner:
 
 
 @dataclass(frozen=True)
-class Residual:
+class BlockResidual:
     """Output minus input, for blocks `y = x + f(x)`; see Family for `inputs`, `mutates`, `base` and `after`."""
 
     inputs: tuple[Argument, ...]
@@ -120,25 +119,6 @@ class _Reached(Exception):
 
     def __init__(self, base: torch.Tensor) -> None:
         self.base = base
-
-
-def signature_of(values: Sequence[Any]) -> Signature:
-    """Shapes, types and devices of the tensors among `values`."""
-    return tuple((v.shape, v.dtype, v.device) for v in values if isinstance(v, torch.Tensor))
-
-
-def is_copiable(value: Any) -> bool:
-    """Whether a result is made of nothing but tensors and None, in tuples and lists."""
-    if type(value) in (tuple, list):
-        return all(is_copiable(part) for part in value)
-    return value is None or isinstance(value, torch.Tensor)
-
-
-def copied(value: Any) -> Any:
-    """A copy of a result, so that what is kept is never written into."""
-    if isinstance(value, torch.Tensor):
-        return value.clone()
-    return None if value is None else type(value)(copied(part) for part in value)
 
 
 def _argument(where: Argument, args: Arguments, kwargs: Keywords) -> Any:

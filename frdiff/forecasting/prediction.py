@@ -1,4 +1,4 @@
-"""What is remembered of a network's outputs, and how an answer is made of it."""
+"""What is predicted: the network's raw output, or the denoised latent x0 that it stands for."""
 
 from __future__ import annotations
 
@@ -7,56 +7,42 @@ from typing import Any
 
 import torch
 
-from .rules import combine
+from ..sampler.noise_levels import NoiseLevel
+from ..tensors import combine, same_shapes
 
 
 @dataclass(frozen=True)
-class Space:
-    """Raw outputs, or the denoised latents `D = c x + a raw` that they stand for at the noise level of a step.
+class Prediction:
+    """What is remembered and forecast at a noise level: raw outputs `F`, or with `x0` the `D = c_skip x + c_out F`.
 
     A raw output contains the noise of its own input. Where the sampler adds fresh noise at each step only the
-    denoised latent goes on smoothly.
+    denoised latent goes on smoothly. Latents and outputs are tensors (B, C, ...) or lists of them.
     """
 
-    denoised: bool
-    c: float = 1.0
-    a: float = -1.0
-
-    @property
-    def scales(self) -> tuple[float, float]:
-        """How much a unit of the input and of what is remembered count in the denoised latent."""
-        return (0.0, 1.0) if self.denoised else (self.c, self.a)
+    x0: bool
+    level: NoiseLevel
 
     def fits(self, output: Any, x: Any) -> bool:
         """Whether an output can be remembered so: a denoised latent is made from an output of the input's shape."""
-        if not self.denoised:
-            return True
-        shape = _shape(x)
-        return self.a != 0 and shape is not None and _shape(output) == shape
+        return not self.x0 or (self.level.c_out != 0 and same_shapes(output, x))
 
     def remembered(self, output: Any, x: Any) -> Any:
         """What to remember of a raw output."""
-        if not self.denoised or not self.fits(output, x):
+        if not self.x0 or not self.fits(output, x):
             return output
-        return combine((self.c, self.a), (x, output), torch.float32)
+        return combine((self.level.c_skip, self.level.c_out), (x, output), torch.float32)
 
-    def answer(self, remembered: Any, x: Any, dtype: torch.dtype | None) -> Any:
+    def raw(self, remembered: Any, x: Any, dtype: torch.dtype | None) -> Any:
         """The raw output, in `dtype`, that stands for a forecast."""
-        if not self.denoised or x is None:
+        if not self.x0 or x is None:
             return remembered
-        return combine((1 / self.a, -self.c / self.a), (remembered, x), dtype)
+        return combine((1 / self.level.c_out, -self.level.c_skip / self.level.c_out), (remembered, x), dtype)
 
     def corrected(self, output: Any, correction: Any) -> Any:
         """A raw output with a correction of what is remembered."""
-        return combine((1.0, 1 / self.a if self.denoised else 1.0), (output, correction))
+        return combine((1.0, 1 / self.level.c_out if self.x0 else 1.0), (output, correction))
 
 
-RAW = Space(denoised=False)
-
-
-def _shape(value: Any) -> Any:
-    """The shape of a tensor, or those in a list or tuple of them; None where there is something else."""
-    if isinstance(value, (list, tuple)):
-        shapes = tuple(map(_shape, value))
-        return None if None in shapes else shapes
-    return value.shape if isinstance(value, torch.Tensor) else None
+def level_of_remembered(level: NoiseLevel, x0: bool) -> NoiseLevel:
+    """The level with `c_skip` and `c_out` of what is remembered: a denoised latent counts for itself alone."""
+    return NoiseLevel(level.sigma, level.time, 0.0, 1.0) if x0 else level

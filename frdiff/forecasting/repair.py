@@ -1,4 +1,7 @@
-"""Set right, at the first computed step after skipped ones, most of what their forecasts did to the latent."""
+"""Set right, at the first computed step after skipped ones, most of what their forecasts did to the latent.
+
+The derivation is in docs/math.md, section 4.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,11 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..sampler.response import Solver
+from ..sampler.noise_levels import NoiseLevel
+from ..sampler.recursion import LinearRecursion, displacement
 from ..store import Stream
-from .rules import Weights, combine
+from ..tensors import combine
+from .rules import Weights
 
 # A correction that would be larger is not made: the computed step is too short to carry it.
 LARGEST_SHARE = 4.0
@@ -26,10 +31,10 @@ class Forecast:
 
 
 @dataclass
-class _Stream:
-    """The forecasts since the last computed step, and by step what was added to answers."""
+class _Corrections:
+    """The forecasts of a stream since its last computed step, and by step what was added to answers."""
 
-    made: list[Forecast] = field(default_factory=list)
+    forecasts: list[Forecast] = field(default_factory=list)
     added: dict[int, Any] = field(default_factory=dict)
 
 
@@ -37,28 +42,28 @@ class Repair:
     """Follows, by stream, what forecasts do to the latent, and makes `strength` of it good.
 
     When a step is computed, the outputs of the skipped steps before it can be interpolated instead of extrapolated.
-    From the differences the solver's recursion tells how far off the latent is, and the computed step's own answer
-    carries the correction. The denoised latent `D = c x + a output` is taken to be the same at the displaced input,
-    so that the displacement shows in the output; it is taken out of what is remembered of it. `scales` are `(c, a)` of
-    each step (Space).
+    From the differences the recursion tells how far off the latent is, and the computed step's own answer carries the
+    correction. The denoised latent is taken to be the same at the displaced input, so that the displacement shows in
+    the output; it is taken out of what is remembered of it. `levels` are those of the steps, in the terms of what is
+    remembered. Outputs, forecasts and additions have the network output's shape.
     """
 
-    def __init__(self, strength: float, solver: Solver, scales: Sequence[tuple[float, float]]) -> None:
+    def __init__(self, strength: float, recursion: LinearRecursion, levels: Sequence[NoiseLevel]) -> None:
         self._strength = strength
-        self._solver = solver
-        self._scales = scales
-        self._streams: dict[Hashable, _Stream] = {}
+        self._recursion = recursion
+        self._levels = levels
+        self._streams: dict[Hashable, _Corrections] = {}
 
-    def forecast(self, key: Hashable, step: int, time: float, output: Any) -> Any:
+    def of_forecast(self, key: Hashable, step: int, time: float, output: Any) -> Any:
         """What to add to the forecast `output` of a skipped step, None for nothing."""
-        stream = self._streams.setdefault(key, _Stream())
-        stream.made.append(Forecast(step, time, output))
+        stream = self._streams.setdefault(key, _Corrections())
+        stream.forecasts.append(Forecast(step, time, output))
         return self._addition(stream, step, None)
 
-    def computed(self, key: Hashable, step: int, known: Stream, weights_at: Weights) -> Any:
+    def of_computed(self, key: Hashable, step: int, known: Stream, weights_at: Weights) -> Any:
         """What to add to the output of a computed step, the newest one in `known`; None for nothing."""
-        stream = self._streams.setdefault(key, _Stream())
-        made, stream.made = stream.made, []
+        stream = self._streams.setdefault(key, _Corrections())
+        made, stream.forecasts = stream.forecasts, []
         return self._addition(stream, step, self._correction(made, step, known, weights_at) if made else None)
 
     def drop(self, keys: Iterable[Hashable]) -> None:
@@ -72,9 +77,9 @@ class Repair:
 
     def _correction(self, made: Sequence[Forecast], step: int, known: Stream, weights_at: Weights) -> Any:
         """What to add to a computed output; in `known` it is replaced by what it would be at the right input."""
-        (c, a), use = self._scales[step], self._solver.uses[step][step]
-        effects = [_effect(self._solver, self._scales, each.step, step) for each in made]
-        if self._strength * max(abs(after) for _, after in effects) > LARGEST_SHARE * abs(use * a):
+        level, b = self._levels[step], self._recursion.b[step][step]
+        effects = [displacement(self._recursion, self._levels, each.step, step) for each in made]
+        if self._strength * max(abs(after) for _, after in effects) > LARGEST_SHARE * abs(b * level.c_out):
             return None
         weights = [weights_at(each.time, list(known.times)) for each in made]
         errors = [
@@ -82,26 +87,26 @@ class Repair:
             for each, each_weights in zip(made, weights, strict=True)
         ]
         # The displacement is found with the help of the newest output, which shows it too.
-        echo = -c / a
+        echo = -level.c_skip / level.c_out
         back, back_after = (echo * sum(e[i] * w[-1] for e, w in zip(effects, weights, strict=True)) for i in (0, 1))
         before = [e / (1 - back) for e, _ in effects]
-        after = [e + back_after * b for (_, e), b in zip(effects, before, strict=True)]
-        known.outputs[-1] = combine((1.0, *(-echo * b for b in before)), (known.outputs[-1], *errors))
-        return combine([-self._strength * e / (use * a) for e in after], errors)
+        after = [e + back_after * d for (_, e), d in zip(effects, before, strict=True)]
+        known.outputs[-1] = combine((1.0, *(-echo * d for d in before)), (known.outputs[-1], *errors))
+        return combine([-self._strength * e / (b * level.c_out) for e in after], errors)
 
-    def _addition(self, stream: _Stream, step: int, correction: Any) -> Any:
-        """A correction, less what the solver still makes of earlier ones."""
-        uses = self._solver.uses[step]
-        use = uses[step] * self._scales[step][1]
+    def _addition(self, stream: _Corrections, step: int, correction: Any) -> Any:
+        """A correction, less what the sampler still makes of earlier ones."""
+        b = self._recursion.b[step]
+        newest = b[step] * self._levels[step].c_out
         late = {
-            earlier: -uses[earlier] * self._scales[earlier][1] / use
+            earlier: -b[earlier] * self._levels[earlier].c_out / newest
             for earlier in stream.added
-            if use and abs(uses[earlier]) > NEGLIGIBLE
+            if newest and abs(b[earlier]) > NEGLIGIBLE
         }
         parts = [] if correction is None else [correction]
         weights = [1.0] * len(parts) + list(late.values())
         parts += [stream.added[earlier] for earlier in late]
-        # Solvers remember few outputs.
+        # Samplers remember few outputs.
         stream.added = {earlier: added for earlier, added in stream.added.items() if step - earlier < MEMORY}
         if not parts:
             return None
@@ -109,20 +114,6 @@ class Repair:
         return stream.added[step]
 
 
-def repair_of(strength: float, solver: Solver | None, scales: Sequence[tuple[float, float]]) -> Repair | None:
-    """The repair of a run, None where there is none to make or the solver would carry it too far."""
-    return Repair(strength, solver, scales) if strength and solver is not None and solver.correctable else None
-
-
-def _effect(
-    solver: Solver, scales: Sequence[tuple[float, float]], forecast: int, step: int
-) -> tuple[float, float]:
-    """How far a unit of error in a forecast's raw output moves the input of a later `step`, and the input after it."""
-    moved, errors = 0.0, {}
-    for i in range(forecast, step + 1):
-        before = moved
-        c, a = scales[i]
-        # What is wrong with the denoised latent: at the computed step nothing is.
-        errors[i] = (c * moved + (a if i == forecast else 0.0)) if i < step else 0.0
-        moved = solver.keeps[i] * moved + sum(solver.uses[i][j] * error for j, error in errors.items())
-    return before, moved
+def repair_of(strength: float, recursion: LinearRecursion | None, levels: Sequence[NoiseLevel]) -> Repair | None:
+    """The repair of a run, None where there is none to make or the sampler would carry it too far."""
+    return Repair(strength, recursion, levels) if strength and recursion is not None and recursion.repairable else None

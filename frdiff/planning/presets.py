@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from .paper import PaperSchedule
 from .prior import PriorSchedule
-from .schedule import PaperSchedule, Schedule
+from .schedule import Schedule
 
 EVERY_STEP = Schedule("every step computed")
 

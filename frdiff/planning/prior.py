@@ -10,24 +10,28 @@ from functools import cache, lru_cache
 import numpy as np
 
 from ..errors import FRDiffError
-from ..forecasting.rules import EDGE, KRIGING, Forecaster, expected_deviation
+from ..forecasting.rules import KRIGING, KRIGING_MODEL
+from ..reasons import NOT_NEAR, Reason
+from ..sampler.noise_levels import EDGE
 from ..store import SAME_TIME
 from .keyframes import SegmentCost, best_keyframes
-from .schedule import Course, Plan, Schedule, StepKind, counted_speedup, plan_of
+from .plan import Plan
+from .run import SamplingRun
+from .schedule import RunOptions, Schedule
 
 # Chosen on both demo models (docs/findings.md).
-FORECAST_POWER = 1.0
+REPAIR = 0.75
 # By the number of outputs that a forecast knows.
 DEVIATION_BESIDES_DRIFT = {1: 0.6, 2: 0.3}
 SHORTEST_GAP_CAP = 8
-REPAIR = 0.75
 # Computed in full at least: so many steps, and so many of all. Distilled models, with four steps, are left as they are.
 FEWEST, FEWEST_OF_ALL = 5, 1 / 12
 # Apart from the speed-up asked for: beyond it the report says so.
 NEAR = 0.05
-NOT_NEAR = "{asked:g}x was asked for and {reached:.2f}x is planned, the nearest that {steps} steps allow."
 # Longer runs are planned on every so many of their steps.
 LARGEST_SEARCH = 200
+
+DIAL_OPTIONS = RunOptions(forecaster=KRIGING, guarded=True, adapts=True, repair=REPAIR)
 
 
 @dataclass(frozen=True)
@@ -38,59 +42,53 @@ class PriorSchedule(Schedule):
     Raises FRDiffError when `speedup` is below 1 or not a number.
     """
 
-    forecaster: Forecaster = KRIGING
-    guarded: bool = True
-    adapts: bool = True
-    repair: float = REPAIR
+    options: RunOptions = DIAL_OPTIONS
     speedup: float = 2.0
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if not 1 <= self.speedup < float("inf"):
             raise FRDiffError(f"The speed-up is {self.speedup}; it must be 1 (off) or more.")
 
-    def plan(self, course: Course) -> Plan:
+    def plan(self, run: SamplingRun) -> Plan:
         """Full steps at the keyframes, and forecasts between them."""
         # Outputs of passed steps were remembered in a way that says nothing to a sampler that adds noise.
-        passed = course.passed if course.stochastic else 0
-        weights = course.uses if course.stochastic else course.moves
-        count = max(self._count(course) - passed, 1)
-        if course.forgets:
+        passed = run.passed if run.stochastic else 0
+        weights = run.output_weight if run.stochastic else run.error_weight
+        count = max(self._count(run) - passed, 1)
+        if run.memoryless:
             # What is made of early outputs is gone by the end, however many of them are left out in a row.
-            found = (0, *range(course.steps - passed - count + 1, course.steps - passed))
+            found = (0, *range(run.length - passed - count + 1, run.length - passed))
         else:
-            found = _keyframes(course.times[passed:], weights[passed:], course.stochastic, count)
-        keyframes = [passed + step for step in found]
-        full = {*range(passed), *keyframes}
-        kinds = [StepKind.FULL if step in full else StepKind.SKIP for step in range(course.steps)]
-        return plan_of([(kind, 1.0) for kind in kinds])
+            found = _keyframes(run.times[passed:], weights[passed:], run.stochastic, count)
+        keyframes = (*range(passed), *(passed + step for step in found))
+        return Plan.with_keyframes(keyframes, run.length, step_of_evaluation=run.step_of_evaluation)
 
-    def shortfall(self, course: Course) -> str | None:
+    def shortfall(self, run: SamplingRun) -> Reason | None:
         """What speed-up is counted where it is not the one asked for."""
-        if not course.steps:
+        if not run.length:
             return None
-        reached = counted_speedup(self.plan(course), 0.0)
+        reached = self.plan(run).speedup(0.0)
         if abs(reached / self.speedup - 1) <= NEAR:
             return None
-        return NOT_NEAR.format(asked=self.speedup, reached=reached, steps=course.steps)
+        return NOT_NEAR.of(asked=self.speedup, reached=reached, steps=run.length)
 
-    def _count(self, course: Course) -> int:
+    def _count(self, run: SamplingRun) -> int:
         """Full steps that bring the counted cost nearest to `steps / speedup`."""
-        fewest = max(math.ceil(course.steps * FEWEST_OF_ALL), math.ceil(FEWEST * course.calls_per_step))
-        return min(max(round(course.steps / self.speedup), fewest), course.steps)
+        fewest = max(math.ceil(run.length * FEWEST_OF_ALL), math.ceil(FEWEST * run.evaluations_per_step))
+        return min(max(round(run.length / self.speedup), fewest), run.length)
 
 
 @lru_cache(maxsize=64)
-def _keyframes(times: tuple[float, ...], weights: tuple[float, ...], noisy: bool, count: int) -> tuple[int, ...]:
+def _keyframes(times: tuple[float, ...], weights: tuple[float, ...], stochastic: bool, count: int) -> tuple[int, ...]:
     """The best `count` keyframes of a run, or the nearest number above that can be had; `weights` are of its steps."""
     steps = len(times) - 1
     if steps < 1:
         return ()
     stride = math.ceil(steps / LARGEST_SEARCH)
     if stride > 1:
-        coarse = _keyframes(times[::stride], weights[::stride], noisy, max(count // stride, 1))
+        coarse = _keyframes(times[::stride], weights[::stride], stochastic, max(count // stride, 1))
         return _spread(coarse, stride, steps, count)
-    cost = noisy_cost_model(times, weights) if noisy else forecast_cost_model(times, weights)
+    cost = x0_cost_model(times, weights) if stochastic else raw_cost_model(times, weights)
     longest_gap = max(SHORTEST_GAP_CAP, 2 * math.ceil(steps / count))
     fronts = best_keyframes(steps, cost, longest_gap)
     return next(front for front in fronts[count - 1 :] if front)
@@ -103,37 +101,37 @@ def _spread(coarse: tuple[int, ...], stride: int, steps: int, count: int) -> tup
     return tuple(sorted({int(place) for place in places}))
 
 
-def forecast_cost_model(times: Sequence[float], moves: Sequence[float] = ()) -> SegmentCost:
-    """What skipped steps between two keyframes are expected to do to the picture.
+def raw_cost_model(times: Sequence[float], error_weight: Sequence[float] = ()) -> SegmentCost:
+    """What skipped steps between two keyframes are expected to do to the picture (docs/math.md, equation 2.2).
 
     The error of a step's raw output is the deviation that the forecast expects of itself. It moves the latent by that
-    times what `moves` says of the step: by its length in flow time with Euler's method, or where nothing is known.
+    times the step's `error_weight`: by its length in flow time with Euler's method, or where nothing is known.
     """
-    moves = moves or [abs(t - after) for t, after in zip(times, times[1:], strict=False)]
+    weight = error_weight or [abs(t - after) for t, after in zip(times, times[1:], strict=False)]
 
     @cache
     def step_cost(before: int, last: int, step: int) -> float:
         if abs(times[last] - times[step]) <= SAME_TIME:
-            return moves[step] * _deviation_of_corrected(times, step)
-        return moves[step] * expected_deviation(times[step], _known(times, before, last)) ** FORECAST_POWER
+            return weight[step] * _deviation_of_corrected(times, step)
+        return weight[step] * KRIGING_MODEL.deviation(times[step], _known(times, before, last))
 
     return lambda before, last, following: sum(step_cost(before, last, step) for step in range(last + 1, following))
 
 
-def noisy_cost_model(times: Sequence[float], uses: Sequence[float] = ()) -> SegmentCost:
-    """What skipped steps between two keyframes are expected to do to the picture, where noise is added.
+def x0_cost_model(times: Sequence[float], output_weight: Sequence[float] = ()) -> SegmentCost:
+    """What skipped steps do to the picture where noise is added (docs/math.md, equation 2.4).
 
     The denoised latent drifts with the angle `atan(s)` between data and noise, besides what the forecast expects to
     miss; each error counts as much as the sampler uses it, and alike where that is not known.
     """
     angles = [math.atan2(t, 1 - t) for t in times]
-    uses = uses or [1.0] * len(times)
+    weight = output_weight or [1.0] * len(times)
 
     @cache
     def step_cost(before: int, last: int, step: int) -> float:
         known = _known(times, before, last)
-        deviation = DEVIATION_BESIDES_DRIFT[len(known)] * expected_deviation(times[step], known)
-        return uses[step] * (abs(angles[last] - angles[step]) + deviation)
+        deviation = DEVIATION_BESIDES_DRIFT[len(known)] * KRIGING_MODEL.deviation(times[step], known)
+        return weight[step] * (abs(angles[last] - angles[step]) + deviation)
 
     return lambda before, last, following: sum(step_cost(before, last, step) for step in range(last + 1, following))
 
@@ -146,7 +144,7 @@ def _deviation_of_corrected(times: Sequence[float], step: int) -> float:
     """
     start = next((time for time in reversed(times[:step]) if time - times[step] > SAME_TIME), times[step])
     share = (start - times[step]) / (2 * max(times[step], EDGE))
-    return min(share, 1.0) ** 2 * expected_deviation(times[step], [start])
+    return min(share, 1.0) ** 2 * KRIGING_MODEL.deviation(times[step], [start])
 
 
 def _known(times: Sequence[float], before: int, last: int) -> list[float]:

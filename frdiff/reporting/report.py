@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
 
-from ..planning.schedule import StepKind
+from ..planning.plan import StepKind
+from ..reasons import Reason
 
 SAMPLER_KINDS = {
     True: "adds noise at each step: denoised latents are forecast",
@@ -50,7 +51,7 @@ class RunReport:
     forecaster: str = "reuse"
     stochastic: bool | None = None
     finished: bool = False
-    reasons: list[str] = field(default_factory=list)
+    reasons: list[Reason] = field(default_factory=list)
     records: list[StepRecord] = field(default_factory=list)
 
     @property
@@ -90,7 +91,11 @@ class RunReport:
         partial = [r.ms for r in self.records if r.kind == StepKind.PARTIAL.value]
         return bool(full and partial) and median(partial) >= median(full)
 
-    def add_reason(self, reason: str) -> None:
+    @property
+    def _sentences(self) -> list[str]:
+        return [reason.sentence for reason in self.reasons]
+
+    def add_reason(self, reason: Reason) -> None:
         """Note, once, why less was reused than planned."""
         if reason not in self.reasons:
             self.reasons.append(reason)
@@ -101,7 +106,7 @@ class RunReport:
         total, full = sum(counts.values()), counts["full"]
         unit = "steps" if total == self.steps else "evaluations"
         if full == total:
-            return " ".join([f"All {total} {unit} computed.", *self.reasons])
+            return " ".join([f"All {total} {unit} computed.", *self._sentences])
         speed = f"{self.speedup:.2f}x faster, " if self.speedup else ""
         return f"{full} of {total} {unit} computed, {speed}{self.bytes_kept / 1e6:.1f} MB kept"
 
@@ -123,7 +128,7 @@ class RunReport:
             times = [r.ms for r in self.records if r.kind == kind.value]
             if times:
                 rows.append(f"{kind.value:<10} {median(times):.1f} ms each (median)")
-        return "\n".join(rows + [f"note       {reason}" for reason in self.reasons])
+        return "\n".join(rows + [f"note       {sentence}" for sentence in self._sentences])
 
     def summary(self) -> dict[str, Any]:
         """The report without its evaluations, as plain data."""
@@ -141,7 +146,8 @@ class RunReport:
             "forecaster": self.forecaster,
             "stochastic": self.stochastic,
             "finished": self.finished,
-            "reason": " ".join(self.reasons) or None,
+            "reason": " ".join(self._sentences) or None,
+            "reasons": [asdict(reason) for reason in self.reasons],
         }
 
     def data(self) -> dict[str, Any]:

@@ -1,11 +1,11 @@
-"""A run or a plan as cells, one for each solver step: what step maps and plots show."""
+"""The map of a run or a plan: a cell for each solver step, as the canvas and plots show it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from ..planning.schedule import Plan, StepKind
+from ..planning.plan import Plan, StepKind
 from .report import StepRecord
 
 
@@ -27,10 +27,10 @@ class Cell:
     evaluations: int = 0
 
 
-def planned_cells(sigmas: Sequence[float], plan: Plan, owners: Sequence[int] = ()) -> list[Cell]:
-    """The cells of a plan; `sigmas` are the noise levels at which steps start, `owners` those of its parts (Course)."""
+def planned_cells(sigmas: Sequence[float], plan: Plan) -> list[Cell]:
+    """The cells of a plan; `sigmas` are the noise levels at which steps start."""
     cells: dict[int, Cell] = {}
-    for step, planned in zip(owners or range(len(plan)), plan, strict=True):
+    for step, planned in zip(plan.step_of_evaluation, plan, strict=True):
         before = cells.get(step)
         kind = planned.kind.value if before is None else _kind_of_both(before.kind, planned.kind.value)
         cells[step] = Cell(step, float(sigmas[step]), kind, kind, planned.mix)

@@ -5,48 +5,48 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 import torch
 
-from ..blocks.discovery import Stages
+from ..blocks.network_stages import NetworkStages
 from ..blocks.stages import Stage
-from ..blocks.strategies import Inner
-from ..planning.schedule import Schedule
-from ..store import Features
-
-COARSER = (
-    "The cache budget of {budget:g} MB was too small for the branches of blocks: whole blocks are remembered instead."
-)
-OVER_BUDGET = (
-    "The cache budget of {budget:g} MB holds {kept} of {all} stages, which need {need:.1f} MB; "
-    "the rest was computed at every step."
-)
-SHORT = "The cache budget of {budget:g} MB was too small for everything: what did not fit was computed at every step."
-FREED = "Memory ran out: what was remembered was freed, and partial steps were computed in full from there on."
+from ..blocks.strategies import ChildResult
+from ..planning.schedule import RunOptions
+from ..reasons import COARSER, FREED, OVER_BUDGET, SHORT, Reason
+from ..store import Store
 
 
-class Memory:
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether torch says so."""
+    return isinstance(error, torch.cuda.OutOfMemoryError)
+
+
+@dataclass(frozen=True)
+class HostMemory:
+    """The host's ways: `free` gives unused memory back to the device, `is_exhausted` tells errors for lack of it."""
+
+    free: Callable[[], None] = lambda: None
+    is_exhausted: Callable[[Exception], bool] = is_out_of_memory
+
+
+class MemoryBudget:
     """What a run may remember: all stages, then fewer of them where the budget is short, then outputs alone.
 
-    `free` gives unused memory back to the device; `is_exhausted` tells the errors that say that there is none left.
+    Its lock guards the moment at which a run gives up; all else is between evaluations.
     """
 
-    def __init__(
-        self, schedule: Schedule, stages: Stages, free: Callable[[], None], is_exhausted: Callable[[Exception], bool]
-    ) -> None:
-        rules = (schedule.forecaster, schedule.noisy_forecaster) if schedule.adapts else (schedule.forecaster,)
-        self._history = max(rule.history for rule in rules)
-        self.features = Features(schedule.budget_mb * 1e6, self._history)
+    def __init__(self, options: RunOptions, stages: NetworkStages, host: HostMemory) -> None:
+        self.store = Store(options.budget_mb * 1e6, options.history)
         self.gave_up = False
-        self._budget_mb = schedule.budget_mb
+        self.shortage: Reason | None = None
+        self._budget_mb = options.budget_mb
+        self._history = options.history
         self._stages = stages
-        self._free = free
-        self._is_exhausted = is_exhausted
-        # The host may answer the conditions of a step from several threads.
+        self._host = host
         self._lock = threading.Lock()
         self._kept: frozenset[str] | None = None
         self._need = 0
-        self.shortage: str | None = None
 
     def wanted(self, output_bytes: int, stage_bytes: int) -> int:
         """Bytes of the outputs that forecasts are made from, and of the stages as far as the budget goes."""
@@ -60,20 +60,20 @@ class Memory:
 
     def step_down(self) -> None:
         """Between evaluations: remember less from now on, when the last keyframe did not fit."""
-        if not self.features.stages_over_budget:
+        if not self.store.stages_over_budget:
             return
-        self.features.stages_over_budget = False
-        needs = self.features.needs()
-        if len(self._stages.found()) > 1:
+        self.store.stages_over_budget = False
+        needs = self.store.needs()
+        if self._stages.networks > 1:
             # Several devices at once: which stages came first and are there is chance.
-            self.features.start_keyframe()
+            self.store.start_keyframe()
         if self._stages.coarsen():
-            self.shortage = COARSER.format(budget=self._budget_mb)
+            self.shortage = COARSER.of(budget=self._budget_mb)
             return
-        stages = max(self._stages.found(), key=len, default=())
-        self._kept = fitting(stages, needs, self.features.room)
+        stages = self._stages.most
+        self._kept = fitting(stages, needs, self.store.room)
         self._need = max(self._need, sum(needs.values()))
-        self.shortage = OVER_BUDGET.format(
+        self.shortage = OVER_BUDGET.of(
             budget=self._budget_mb, kept=len(self._kept), all=len(stages), need=self._need / 1e6
         )
 
@@ -83,26 +83,21 @@ class Memory:
         try:
             return make()
         except Exception as error:
-            if gave_up or not self._is_exhausted(error):
+            if gave_up or not self._host.is_exhausted(error):
                 raise
         # Not in the handler, whose traceback holds the tensors of the failed call.
         with self._lock:
             self.gave_up = True
             forget()
-        self._free()
+        self._host.free()
         return make()
 
-    def reasons(self) -> Iterable[str]:
-        """Sentences about what was not remembered."""
-        if self.shortage or self.features.over_budget:
-            yield self.shortage or SHORT.format(budget=self._budget_mb)
+    def reasons(self) -> Iterable[Reason]:
+        """What was not remembered."""
+        if self.shortage or self.store.over_budget:
+            yield self.shortage or SHORT.of(budget=self._budget_mb)
         if self.gave_up:
             yield FREED
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether torch says so."""
-    return isinstance(error, torch.cuda.OutOfMemoryError)
 
 
 def fitting(stages: Iterable[Stage], needs: Mapping[str, int], room: float) -> frozenset[str]:
@@ -118,7 +113,7 @@ def fitting(stages: Iterable[Stage], needs: Mapping[str, int], room: float) -> f
 
 def work(stage: Stage, size: int) -> float:
     """What reusing a stage saves, in no unit, when it is remembered in `size` bytes: positions times parameters."""
-    worker = stage.form.child if isinstance(stage.form, Inner) else stage.module
+    worker = stage.strategy.child if isinstance(stage.strategy, ChildResult) else stage.module
     weights = [parameter for parameter in worker.parameters() if parameter.ndim > 1]
     # Bytes are positions times width, and the width is the number that most weights share.
     widths = Counter(size for weight in weights for size in weight.shape[:2])

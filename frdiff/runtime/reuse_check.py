@@ -3,103 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 
-from ..blocks.discovery import Stages
-from ..forecasting.prediction import Space
-from ..planning.schedule import StepKind
+from ..blocks.network_stages import NetworkStages
+from ..engine import NetworkCall
+from ..planning.plan import StepKind
+from ..reasons import FREED, NO_FEATURES, NO_LATENT, NO_STAGES, STALE, UNSEEN, Reason
+from ..sampler.noise_levels import SIGMA_TOLERANCE
 from ..store import Stream
-from .budget import FREED, Memory
-from .follower import SIGMA_TOLERANCE
-
-NO_STAGES = "Partial steps were computed in full: no stages are known in a network of class {}."
-STALE = "Some steps were computed in full: the sampler went back in sigma, or what was remembered was too old."
-UNSEEN = "Some calls were computed in full: nothing was remembered yet for their condition."
-NO_LATENT = (
-    "Skipped steps were computed in full: the sampler adds noise, and the network's output is no latent like its input."
-)
-NO_FEATURES = "Some partial steps were computed in full: no stage had been remembered before them."
+from .budget import MemoryBudget
+from .follower import Evaluation
 
 
-@dataclass(frozen=True)
-class Call:
-    """A network call: the stream that it belongs to, the module whose `forward` is answered for, and its latent."""
-
-    key: Hashable
-    network: torch.nn.Module
-    entry: torch.nn.Module
-    x: Any
-
-    @property
-    def device(self) -> torch.device:
-        """Where it is computed; weights may be kept elsewhere."""
-        latent = self.x[0] if isinstance(self.x, (list, tuple)) else self.x
-        return torch.device("cpu") if latent is None else latent.device
-
-
-@dataclass(frozen=True)
-class Moment:
-    """An evaluation: what is planned, its flow time, its number, and how old a remembered output may be."""
-
-    kind: StepKind
-    time: float
-    evaluation: int
-    max_age: int
-    space: Space
-
-
-class Following:
+class ReuseCheck:
     """Says why calls cannot be answered as planned.
 
     Guidance enlarges the difference between conditions, so that the forecast of one must not meet the truth of
-    another: the first call of an evaluation decides for all that were made in the evaluation before.
+    another: the first call of an evaluation decides for all that were made in the evaluation before. Its caller holds
+    the session's lock.
     """
 
-    def __init__(self, stages: Stages, memory: Memory) -> None:
+    def __init__(self, stages: NetworkStages, budget: MemoryBudget) -> None:
         self._stages = stages
-        self._memory = memory
+        self._budget = budget
         self._before: Mapping[Hashable, torch.nn.Module] = {}
         self._callers: dict[Hashable, torch.nn.Module] = {}
-        self._common: str | None = None
+        self._common: Reason | None = None
 
-    def begin(self, moment: Moment) -> None:
+    def begin(self, evaluation: Evaluation) -> None:
         """Start an evaluation."""
-        self._moment = moment
+        self._evaluation = evaluation
         self._before, self._callers = self._callers, {}
 
-    def obstacle(self, call: Call) -> str | None:
-        """Why a call has to be computed in full, None where it can be answered as planned."""
+    def obstacle(self, key: Hashable, call: NetworkCall) -> Reason | None:
+        """Why a call of the stream `key` has to be computed in full, None where it can be answered as planned."""
         first = not self._callers
-        self._callers[call.key] = call.network
-        if self._moment.kind is StepKind.FULL:
+        self._callers[key] = call.network
+        if self._evaluation.plan.kind is StepKind.FULL:
             return None
-        own = self._of(call.key, call.network) or self._of_latent(call)
+        own = self._of(key, call.network) or self._of_latent(key, call)
         if first:
             self._common = own or next(filter(None, map(self._of, self._before, self._before.values())), None)
         # A condition that is new and comes late cannot take back what the others were answered.
         return self._common or own
 
-    def _of(self, key: Hashable, network: torch.nn.Module) -> str | None:
-        moment, stream = self._moment, self._memory.features.get(key)
+    def _of(self, key: Hashable, network: torch.nn.Module) -> Reason | None:
+        evaluation, stream = self._evaluation, self._budget.store.get(key)
         if stream is None or not stream.outputs:
             return UNSEEN
-        age = moment.evaluation - stream.evaluation
-        if moment.time > stream.times[-1] * (1 + SIGMA_TOLERANCE) or age > moment.max_age:
+        age = evaluation.number - stream.evaluation
+        if evaluation.level.time > stream.times[-1] * (1 + SIGMA_TOLERANCE) or age > evaluation.max_age:
             return STALE
-        return self._of_stages(stream, network) if moment.kind is StepKind.PARTIAL else None
+        return self._of_stages(stream, network) if evaluation.plan.kind is StepKind.PARTIAL else None
 
-    def _of_stages(self, stream: Stream, network: torch.nn.Module) -> str | None:
-        if self._memory.gave_up:
+    def _of_stages(self, stream: Stream, network: torch.nn.Module) -> Reason | None:
+        if self._budget.gave_up:
             return FREED
         if not self._stages.of(network):
-            return NO_STAGES.format(type(network).__name__)
-        return None if stream.stages else self._memory.shortage or NO_FEATURES
+            return NO_STAGES.of(network=type(network).__name__)
+        return None if stream.stages else self._budget.shortage or NO_FEATURES
 
-    def _of_latent(self, call: Call) -> str | None:
-        stream = self._memory.features.get(call.key)
-        if self._moment.kind is not StepKind.SKIP or stream is None:
+    def _of_latent(self, key: Hashable, call: NetworkCall) -> Reason | None:
+        stream = self._budget.store.get(key)
+        if not self._evaluation.is_skipped or stream is None:
             return None
-        return None if self._moment.space.fits(stream.outputs[-1], call.x) else NO_LATENT
+        return None if self._evaluation.prediction.fits(stream.outputs[-1], call.x) else NO_LATENT

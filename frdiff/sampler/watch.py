@@ -15,18 +15,18 @@ NOISE_TOLERANCE = 1e-3
 MEMORY = 5
 
 
-class SolverWatch:
+class SamplerWatch:
     """Sees what goes into and comes out of each evaluation, and tells whether noise came in between.
 
     A deterministic solver makes its next input as a linear combination of past inputs and of the
     outputs that it was given; what cannot be written so is fresh noise. `region` is a mask of the latent
     that is 1 where the sampler is free, None where it is free everywhere.
-    `uses_parts` says that the sampler takes the outputs of single conditions, as CFG++ does.
+    `cfg_pp` says that the sampler takes the outputs of single conditions, as CFG++ does.
     """
 
     def __init__(self, region: torch.Tensor | None = None) -> None:
         self.stochastic: bool | None = None
-        self.uses_parts = False
+        self.cfg_pp = False
         self._region = region
         self._shape: torch.Size | None = None
         self._places: torch.Tensor | None = None
@@ -44,7 +44,7 @@ class SolverWatch:
             plain, older, parts = [self._inputs[-1], *self._outputs], list(self._inputs)[:-1], list(self._parts)
             if not self._explained(now, plain) and not self._explained(now, plain + older):
                 self.stochastic = not parts or not self._explained(now, plain + older + parts)
-                self.uses_parts = self.uses_parts or not self.stochastic
+                self.cfg_pp = self.cfg_pp or not self.stochastic
             else:
                 self.stochastic = False
         self._inputs.append(now)

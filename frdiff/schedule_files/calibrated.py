@@ -7,20 +7,24 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..blocks.network_id import NetworkId
 from ..errors import FRDiffError
 from ..forecasting.rules import KRIGING
-from ..planning.prior import PriorSchedule
-from ..planning.schedule import Course, Plan, Schedule, StepKind, plan_of
+from ..planning.plan import Plan, StepKind
+from ..planning.prior import DIAL_OPTIONS, PriorSchedule
+from ..planning.run import SamplingRun
+from ..planning.schedule import RunOptions, Schedule
+from ..reasons import CARRIED_OVER, NOT_BETTER, OTHER_KIND, OTHER_PATCHES, OTHER_WEIGHTS, Reason
 from .model import CALIBRATED, Point, ScheduleFile
-from .network_id import Network
 
 # Noise levels this near in flow time are the same: samplers keep sigmas in single precision.
 SAME_TIMES = 1e-4
 ROUNDING = 1e-9
 
-OTHER_KIND = "The schedule {} was calibrated for {}, and this one {}: it gets the uncalibrated schedule."
-MORE_CALLS = ("a sampler that evaluates once for each step", "evaluates more often")
-ADDED_NOISE = ("a deterministic sampler", "adds noise")
+MORE_CALLS = {"made_for": "a sampler that evaluates once for each step", "this": "evaluates more often"}
+ADDED_NOISE = {"made_for": "a deterministic sampler", "this": "adds noise"}
+
+FILE_OPTIONS = RunOptions(guarded=True, adapts=True, inner=True)
 
 
 @dataclass(frozen=True)
@@ -32,38 +36,34 @@ class CalibratedSchedule(Schedule):
     the file's did not, it plans like the prior. Raises FRDiffError when `speedup` is below 1 or there is no file.
     """
 
-    guarded: bool = True
-    adapts: bool = True
-    inner: bool = True
+    options: RunOptions = FILE_OPTIONS
     speedup: float = 2.0
     file: ScheduleFile | None = None
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if self.file is None:
             raise FRDiffError("A calibrated schedule needs a schedule file.")
         if not 1 <= self.speedup < float("inf"):
             raise FRDiffError(f"The speed-up is {self.speedup}; it must be 1 (off) or more.")
 
-    def plan(self, course: Course) -> Plan:
+    def plan(self, run: SamplingRun) -> Plan:
         """The file's schedule for this run."""
         file, point = self._file, self.point
-        if course.steps < 1:
-            return ()
-        if point.source != CALIBRATED or self._other_kind(course):
-            return self._prior.plan(course)
-        if file.forecaster == KRIGING and not file.stochastic and not same_times(file.times, course.times):
+        if run.length < 1:
+            return Plan()
+        if point.source != CALIBRATED or self._other_kind(run):
+            return self._prior.plan(run)
+        if file.forecaster == KRIGING and not file.stochastic and not same_times(file.times, run.times):
             # Where forecasts are best depends on the very steps; the repair carries over (docs/findings_auto_fr.md).
-            return self._prior.plan(course)
-        kinds = resample(point.kinds, file.times, course.times)
-        return plan_of([(kind, 1.0) for kind in kinds])
+            return self._prior.plan(run)
+        return Plan.of(resample(point.kinds, file.times, run.times))
 
     @property
     def point(self) -> Point:
         """The point of the front nearest to the dial."""
         return min(self._file.points, key=lambda point: (abs(point.cost - 1 / self.speedup), point.cost))
 
-    def accept(self, describe: Callable[[], Network]) -> str | None:
+    def accept(self, describe: Callable[[], NetworkId]) -> Reason | None:
         """Raise FRDiffError for a network of another architecture; return a note for other weights or patches."""
         made, network = self._file.provenance.network, describe()
         if network.cls != made.cls:
@@ -77,27 +77,20 @@ class CalibratedSchedule(Schedule):
                 "Choose a schedule made for this model, or calibrate with FRDiff Auto-FR."
             )
         if network.weights != made.weights:
-            return f"The schedule {self._file.name} was calibrated with other weights of the same architecture."
-        if network.patches != made.patches:
-            return (
-                f"The LoRAs or other patches of this model's weights are not those that the schedule {self._file.name} "
-                "was calibrated with."
-            )
-        return None
+            return OTHER_WEIGHTS.of(file=self._file.name)
+        return OTHER_PATCHES.of(file=self._file.name) if network.patches != made.patches else None
 
-    def shortfall(self, course: Course) -> str | None:
-        """A sentence on how far this run is from the calibrated one, None where they are the same."""
+    def shortfall(self, run: SamplingRun) -> Reason | None:
+        """How far this run is from the calibrated one, None where they are the same."""
         file = self._file
-        if self._other_kind(course):
-            return OTHER_KIND.format(file.name, *(MORE_CALLS if course.owners else ADDED_NOISE))
+        if self._other_kind(run):
+            return OTHER_KIND.of(file=file.name, **(MORE_CALLS if run.step_of_evaluation else ADDED_NOISE))
         if self.point.source != CALIBRATED:
-            return f"At {self.speedup:g}x nothing in {file.name} is known to be better than the uncalibrated schedule."
-        if course.steps < 1 or same_times(file.times, course.times):
+            return NOT_BETTER.of(speedup=self.speedup, file=file.name)
+        if run.length < 1 or same_times(file.times, run.times):
             return None
-        return (
-            f"The schedule {file.name} was calibrated with {file.steps} steps and carried over to {course.steps}; "
-            f"the noise levels lie up to {distance(file.times, course.times):.2f} apart in flow time."
-        )
+        apart = distance(file.times, run.times)
+        return CARRIED_OVER.of(file=file.name, made_steps=file.steps, steps=run.length, apart=apart)
 
     @property
     def _file(self) -> ScheduleFile:
@@ -106,19 +99,22 @@ class CalibratedSchedule(Schedule):
 
     @property
     def _prior(self) -> PriorSchedule:
-        return PriorSchedule(self.name, speedup=self.speedup, budget_mb=self.budget_mb)
+        options = replace(DIAL_OPTIONS, budget_mb=self.options.budget_mb)
+        return PriorSchedule(self.name, options, speedup=self.speedup)
 
-    def _other_kind(self, course: Course) -> bool:
+    def _other_kind(self, run: SamplingRun) -> bool:
         # That a sampler adds no noise is never certain while it runs.
-        return bool(course.owners) or (course.stochastic and not self._file.stochastic)
+        return bool(run.step_of_evaluation) or (run.stochastic and not self._file.stochastic)
 
 
 def calibrated(file: ScheduleFile, speedup: float) -> CalibratedSchedule:
     """The schedule of a file for a speed-up in network time."""
-    made = CalibratedSchedule(f"{file.name} {speedup:g}x", file.forecaster, speedup=speedup, file=file)
-    if made.point.source == CALIBRATED:
-        return replace(made, repair=made.point.repair)
-    return replace(made, forecaster=PriorSchedule.forecaster, repair=PriorSchedule.repair)
+    options = replace(FILE_OPTIONS, forecaster=file.forecaster)
+    made = CalibratedSchedule(f"{file.name} {speedup:g}x", options, speedup=speedup, file=file)
+    point = made.point
+    used = {"repair": point.repair} if point.source == CALIBRATED else {
+        "forecaster": DIAL_OPTIONS.forecaster, "repair": DIAL_OPTIONS.repair}  # fmt: skip
+    return replace(made, options=replace(options, **used))
 
 
 def resample(kinds: Sequence[StepKind], made: Sequence[float], times: Sequence[float]) -> list[StepKind]:

@@ -12,11 +12,11 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from ..blocks.network_id import NetworkId
 from ..errors import FRDiffError
 from ..forecasting.rules import FORECASTERS
-from ..planning.schedule import StepKind
-from .model import CALIBRATED, PRIOR, Milliseconds, Move, Point, ScheduleFile
-from .network_id import Network, Provenance
+from ..planning.plan import StepKind
+from .model import CALIBRATED, PRIOR, Milliseconds, Move, Point, Provenance, ScheduleFile
 
 FORMAT = 1
 KEY = "frdiff_schedule"
@@ -157,7 +157,7 @@ class _Reader:
         network = self._dict(made, "network")
         return Provenance(
             # Earlier files say nothing of patches.
-            network=Network(*(self.text({"patches": "", **network}, field.name) for field in fields(Network))),
+            network=NetworkId(*(self.text({"patches": "", **network}, field.name) for field in fields(NetworkId))),
             prediction=self.text(made, "prediction"),
             sampler=self.text(made, "sampler"),
             scheduler=self.text(made, "scheduler"),

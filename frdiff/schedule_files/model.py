@@ -4,11 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..blocks.network_id import NetworkId
 from ..forecasting.rules import KRIGING, Forecaster
-from ..planning.schedule import StepKind
-from .network_id import Provenance
+from ..planning.plan import StepKind
 
+VERSION = "0.1.0"
 CALIBRATED, PRIOR = "calibrated", "prior"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What a schedule was calibrated with; `size` is the latent's shape without its batch, like `16x16x16`."""
+
+    network: NetworkId
+    prediction: str
+    sampler: str
+    scheduler: str
+    cfg: float
+    size: str
+    stages: int
+    version: str
+    date: str
 
 
 @dataclass(frozen=True)

@@ -1,26 +1,27 @@
-"""Attach the engine to a ComfyUI model: the host's wrappers on one side, a Session on the other."""
+"""Attach the engine to a ComfyUI model: the host's wrappers on one side, an Engine on the other."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
-from functools import cache
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from comfy import model_management
-from comfy.model_sampling import CONST
 from comfy.patcher_extension import WrappersMP
 from comfy.sampler_helpers import prepare_mask
 from comfy.utils import unpack_latents
 
-from ...frdiff.engine import RunFacts, default_flow_time
+from ...frdiff.engine import Engine, MakeEngine, NetworkCall, RunFacts
 from ...frdiff.errors import FRDiffError
 from ...frdiff.planning.presets import EVERY_STEP, for_speedup
 from ...frdiff.planning.schedule import Schedule
+from ...frdiff.reasons import OTHER_CACHE
 from ...frdiff.reporting.report import RunReport
-from ...frdiff.runtime.budget import is_out_of_memory
+from ...frdiff.runtime.budget import HostMemory, is_out_of_memory
 from ...frdiff.runtime.session import Session
-from .network import network_of_model
+from .identity import CallNumbers, call_key, condition_names
+from .network import network_id_of_model
+from .noise_levels import noise_levels_of
 from .rehearse import rehearse
 from .reserve import reserving
 
@@ -28,10 +29,7 @@ KEY = "frdiff"
 # Where the host's EasyCache and LazyCache leave their state.
 OTHER_CACHES = "easycache"
 
-OTHER_CACHE = "EasyCache or LazyCache is on the same model, and skipping is left to it. Remove it to use FRDiff."
-
 TellReport = Callable[[RunReport], None]
-MakeEngine = Callable[[RunFacts], Any]
 Observe = Callable[[Session], None]
 
 
@@ -51,32 +49,23 @@ def attach(model: Any, schedule: Schedule | None, tell: TellReport, observe: Obs
         raise FRDiffError("The input `model` is not a diffusion model. Connect the MODEL output of a loader.")
     if schedule is None:
         return attach_engine(model, None, tell)
-    note = schedule.accept(lambda: network_of_model(model))
+    note = schedule.accept(lambda: network_id_of_model(model))
+    # Newer hosts know more errors for lack of memory than torch's own class.
+    memory = HostMemory(model_management.soft_empty_cache, getattr(model_management, "is_oom", is_out_of_memory))
 
     def session(facts: RunFacts) -> Session:
-        run = Session(
-            # Two caches that do not know of each other would repeat each other's repetitions.
-            EVERY_STEP if facts.other_cache else schedule,
-            facts.sigmas,
-            facts.flow_time,
-            region=facts.region,
-            rehearsal=facts.rehearsal,
-            scales=facts.scales,
-            free_memory=model_management.soft_empty_cache,
-            # Newer hosts know more of such errors than torch's own class.
-            is_out_of_memory=getattr(model_management, "is_oom", is_out_of_memory),
-            observe=observe,
-        )
+        # Two caches that do not know of each other would repeat each other's repetitions.
+        run = Session(EVERY_STEP if facts.other_cache else schedule, facts, memory, observe)
         for reason in (note, OTHER_CACHE if facts.other_cache else None):
             if reason:
                 run.report.add_reason(reason)
         return run
 
-    return attach_engine(model, session, tell, schedule.needs_rehearsal)
+    return attach_engine(model, session, tell, schedule.options.needs_response)
 
 
 def attach_engine(model: Any, make: MakeEngine | None, tell: Callable[[Any], None], rehearses: bool = True) -> Any:
-    """Like `attach`, with anything that has a Session's methods; `tell` receives what its `close` returns."""
+    """Like `attach`, with any engine; `tell` receives what its `close` returns."""
     patched = model.clone()
     patched.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, KEY)
     if make is not None:
@@ -94,22 +83,23 @@ def _outer_sample(make: MakeEngine, tell: Callable[[Any], None], rehearses: bool
         options = guider.model_options.setdefault("transformer_options", {})
         facts = RunFacts(
             sigmas.tolist(),
-            flow_time_of(guider.model_patcher),
+            noise_levels_of(guider.model_patcher),
             _region(denoise_mask, noise),
             rehearse(sampler, sigmas, guider.model_patcher) if rehearses else None,
-            scales_of(guider.model_patcher),
             OTHER_CACHES in options,
         )
-        session = make(facts)
+        engine = make(facts)
         # Those of picture and sound, which come as one row of numbers.
         shapes = kwargs.get("latent_shapes") or [noise.shape]
-        _add_run_wrappers(options.setdefault("wrappers", {}), session, shapes, condition_names(guider))
+        wrappers = _RunWrappers(engine, condition_names(guider))
+        wrappers.add_to(options.setdefault("wrappers", {}), shapes)
+        finished = False
         try:
             result = executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kwargs)
-            session.report.finished = True
+            finished = True
             return result
         finally:
-            tell(session.close())
+            tell(engine.close(finished))
 
     return outer_sample
 
@@ -119,73 +109,42 @@ def _region(mask: torch.Tensor | None, noise: torch.Tensor) -> torch.Tensor | No
     return mask if mask is None or mask.shape == noise.shape else prepare_mask(mask, noise.shape, noise.device)
 
 
-def flow_time_of(model: Any) -> Callable[[float], float]:
-    """How a MODEL's sigma becomes flow time, `noise / (noise + data)`, from the way it adds noise."""
-    sampling = model.get_model_object("model_sampling")
+class _RunWrappers:
+    """The host's wrappers of one run: what they see becomes the engine's evaluations and calls."""
 
-    @cache
-    def flow_time(sigma: float) -> float:
-        noise, data = sampling.noise_scaling(_levels(sigma), _FIRST, _SECOND).tolist()
-        if noise or not sigma:
-            return noise / (noise + data)
-        # From picture to picture: such a model starts from data, and its sigma is the time itself if it is a flow.
-        return sigma if isinstance(sampling, CONST) else default_flow_time(sigma)
+    def __init__(self, engine: Engine[Any], names: Mapping[Any, str]) -> None:
+        self._engine = engine
+        self._names = names
+        self._numbers = CallNumbers()
+        self._evaluations_seen = False
+        self._called_at: float | None = None
 
-    return flow_time
+    def add_to(self, wrappers: dict[str, dict[str, list[Any]]], shapes: Any) -> None:
+        """Add them to a run's own; `shapes` are those of the latent's parts."""
+        wrappers.setdefault(WrappersMP.PREDICT_NOISE, {})[KEY] = [self.predict_noise]
+        wrappers.setdefault(WrappersMP.PREPARE_SAMPLING, {})[KEY] = [reserving(self._engine, shapes)]
+        innermost = wrappers.setdefault(WrappersMP.APPLY_MODEL, {})
+        # The last key is the innermost wrapper.
+        innermost.pop(KEY, None)
+        innermost[KEY] = [self.apply_model]
 
-
-def scales_of(model: Any) -> Callable[[float], tuple[float, float]]:
-    """How much a unit of a MODEL's input and of its raw output count in the denoised latent."""
-    calculate = model.get_model_object("model_sampling").calculate_denoised
-
-    @cache
-    def scales(sigma: float) -> tuple[float, float]:
-        of_input, of_output = calculate(_levels(sigma), _SECOND, _FIRST).tolist()
-        return of_input, of_output
-
-    return scales
-
-
-# Batches of two numbers as latents: a unit in the first alone, and in the second.
-_FIRST, _SECOND = torch.eye(2, dtype=torch.float64)
-
-
-def _levels(sigma: float) -> torch.Tensor:
-    return torch.full((2,), sigma, dtype=torch.float64)
-
-
-def condition_names(guider: Any) -> dict[Any, str]:
-    """What a guider's conditions are called in every run, by the ids that the host draws anew for each."""
-    conditions = getattr(guider, "conds", None)
-    if not isinstance(conditions, dict):
-        # A guider of another pack; its conditions have other names in every run.
-        return {}
-    return {each["uuid"]: f"{name} {i}" for name, listed in conditions.items() for i, each in enumerate(listed or ())
-            if isinstance(each, dict) and "uuid" in each}  # fmt: skip
-
-
-def _add_run_wrappers(
-    wrappers: dict[str, dict[str, list[Any]]], session: Any, shapes: Any, names: Mapping[Any, str]
-) -> None:
-    evaluations_seen, called_at = False, None
-
-    def predict_noise(executor: Any, x: torch.Tensor, timestep: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        nonlocal evaluations_seen
-        evaluations_seen = True
-        session.begin_evaluation(_noise_level(timestep), x)
+    def predict_noise(self, executor: Any, x: torch.Tensor, timestep: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        """One evaluation of the sampler."""
+        self._evaluations_seen = True
+        self._begin(_noise_level(timestep), x)
         denoised = executor(x, timestep, *args, **kwargs)
-        session.end_evaluation(denoised)
+        self._engine.end_evaluation(denoised)
         return denoised
 
     def apply_model(
-        executor: Any, x: torch.Tensor, t: torch.Tensor, c_concat: Any = None, c_crossattn: Any = None,
+        self, executor: Any, x: torch.Tensor, t: torch.Tensor, c_concat: Any = None, c_crossattn: Any = None,
         control: Any = None, transformer_options: Any = None, **kwargs: Any,
     ) -> Any:  # fmt: skip
-        nonlocal called_at
-        if not evaluations_seen and called_at != _noise_level(t):
+        """One call of the network."""
+        if not self._evaluations_seen and self._called_at != _noise_level(t):
             # A guider of another pack calls the model itself, once or more at each noise level.
-            called_at = _noise_level(t)
-            session.begin_evaluation(called_at)
+            self._called_at = _noise_level(t)
+            self._begin(self._called_at)
         model = executor.class_obj
         options = {} if transformer_options is None else transformer_options
         entered = model.diffusion_model
@@ -196,49 +155,16 @@ def _add_run_wrappers(
             lists = control and {name: list(residuals) for name, residuals in control.items()}
             return executor(x, t, c_concat, c_crossattn, lists, options, **kwargs)
 
-        compiled = None if entered is network else entered
+        stream = self._numbers.numbered(call_key(x, options, control, model, self._names), network)
         # The network is given each part of the latent by itself.
         latent = unpack_latents(x, kwargs["latent_shapes"]) if "latent_shapes" in kwargs else x
-        return session.call(stream_key(x, options, control, model, names), network, run, compiled, latent)
+        return self._engine.call(NetworkCall(stream, network, run, latent, None if entered is network else entered))
 
-    wrappers.setdefault(WrappersMP.PREDICT_NOISE, {})[KEY] = [predict_noise]
-    # An engine that only records has no budget.
-    if hasattr(session, "reserve"):
-        wrappers.setdefault(WrappersMP.PREPARE_SAMPLING, {})[KEY] = [reserving(session, shapes)]
-    innermost = wrappers.setdefault(WrappersMP.APPLY_MODEL, {})
-    # The last key is the innermost wrapper.
-    innermost.pop(KEY, None)
-    innermost[KEY] = [apply_model]
+    def _begin(self, sigma: float, x: torch.Tensor | None = None) -> None:
+        self._numbers.start()
+        self._engine.begin_evaluation(sigma, x)
 
 
 def _noise_level(timestep: torch.Tensor) -> float:
     # Not torch's own maximum: of a number or two it costs more than all the rest of a step's bookkeeping.
     return max(timestep.flatten().tolist())
-
-
-def stream_key(
-    x: torch.Tensor, options: dict[str, Any], control: Any, model: Any, names: Mapping[Any, str] | None = None
-) -> Hashable:
-    """What makes two calls comparable: conditions, shape, device, window, attention patches, hooks and control.
-
-    With `names` of the conditions it is the same in every run.
-    """
-    window = options.get("context_window")
-    patches = options.get("patches_replace", {})
-    return (
-        tuple((names or {}).get(uuid, uuid) for uuid in options.get("uuids", ())),
-        tuple(options.get("cond_or_uncond", ())),
-        x.shape,
-        x.device,
-        tuple(window.index_list) if window is not None else None,
-        tuple(sorted(f"{name} {place}" for name, places in patches.items() for place in places)) if patches else (),
-        _hook_strengths(model),
-        # A ControlNet outside its range gives nothing, and the network another output.
-        tuple(sorted(name for name, given in control.items() if any(r is not None for r in given))) if control else (),
-    )
-
-
-def _hook_strengths(model: Any) -> Hashable:
-    """The weights' state: which hooks are in them, and how strongly at this step."""
-    hooks = getattr(model.current_patcher, "current_hooks", None)
-    return tuple((hook, hook.strength) for hook in hooks.hooks) if hooks is not None else ()

@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
-from ...frdiff.schedule_files.network_id import Network, network_of
+from ...frdiff.blocks.network_id import NetworkId, network_id_of
 
 PREFIX = "diffusion_model."
 COMPILED = "_orig_mod."
 
 
-def network_of_model(model: Any) -> Network:
+def network_id_of_model(model: Any) -> NetworkId:
     """Describe a MODEL's network by its own weights, and by the patches that this MODEL puts on them.
 
     The host writes patches into the weights of a network that several MODELs share, and keeps the weights' own values.
@@ -22,7 +22,8 @@ def network_of_model(model: Any) -> Network:
     network = getattr(found, "_orig_mod", found)
     known = {name.replace(COMPILED, ""): each for name, each in model.get_key_patches(PREFIX).items()}
     listed = [known.get(PREFIX + name, [(weight,)]) for name, weight in network.named_parameters()]
-    return network_of(network, [weight[0] for weight, *_ in listed], [part for _, *p in listed for part in _parts(p)])
+    own, patches = [weight[0] for weight, *_ in listed], [part for _, *p in listed for part in _parts(p)]
+    return network_id_of(network, own, patches)
 
 
 def _parts(patches: Any) -> Iterator[Any]:

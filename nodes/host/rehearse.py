@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...frdiff.sampler.response import Rehearsal
+from ...frdiff.sampler.response import ImpulseResponse
 
 # Samplers of other packs may print, count or look at more than a rehearsal has: they are watched while they run.
 HOST = "comfy."
@@ -26,7 +26,7 @@ _COMPLAINTS = (
 )  # fmt: skip
 
 
-def rehearse(sampler: Any, sigmas: torch.Tensor, model: Any) -> Rehearsal | None:
+def rehearse(sampler: Any, sigmas: torch.Tensor, model: Any) -> ImpulseResponse | None:
     """What a sampler object of the host will do on `sigmas` with a MODEL; None where only the run can show it."""
     module = inspect.getmodule(getattr(sampler, "sampler_function", None))
     if module is None or not module.__name__.startswith(HOST) or not 1 < len(sigmas) <= MOST_STEPS + 1:
@@ -36,15 +36,15 @@ def rehearse(sampler: Any, sigmas: torch.Tensor, model: Any) -> Rehearsal | None
         if len(script.sigmas) != len(sigmas) - 1:
             # Now it is known how many outputs there are.
             script, rows = _played(sampler, sigmas, model, len(script.sigmas))
-        adds_noise = bool(np.abs(rows[:, _NOTHING]).max() > NOISE_TOLERANCE)
-        if adds_noise and not _takes_noise(sampler):
+        stochastic = bool(np.abs(rows[:, _NOTHING]).max() > NOISE_TOLERANCE)
+        if stochastic and not _takes_noise(sampler):
             # The same seed makes the same noise, which is all there is where every number is zero.
             rows = rows - _played(sampler, sigmas, model, len(script.sigmas), silent=True)[1]
     except (_LastsTooLong, *_COMPLAINTS):
         # A sampler that asks the model for more than it can give here; if it is broken, the run will say so.
         return None
     known = rows[:, :_NOTHING] if _linear(rows) else None
-    return Rehearsal(tuple(script.sigmas), adds_noise, known, script.takes_parts)
+    return ImpulseResponse(tuple(script.sigmas), stochastic, known, script.cfg_pp)
 
 
 def _takes_noise(sampler: Any) -> bool:
@@ -67,7 +67,7 @@ class _Script:
         self.inner_model = SimpleNamespace(model_patcher=model, inner_model=SimpleNamespace(model_sampling=sampling))
         self.sigmas: list[float] = []
         self.inputs: list[torch.Tensor] = []
-        self.takes_parts = False
+        self.cfg_pp = False
         self._steps, self._outputs, self._loudness = steps, outputs, 0.0 if silent else 1.0
 
     def first_input(self) -> torch.Tensor:
@@ -94,7 +94,7 @@ class _Script:
         output[_CHECK] = _check_output(call)
         output *= self._loudness
         for function in extra.get("model_options", {}).get("sampler_post_cfg_function", []):
-            self.takes_parts = True
+            self.cfg_pp = True
             parts = dict.fromkeys(("denoised", "cond_denoised", "uncond_denoised"), output)
             output = function({**parts, "input": x, "sigma": sigma, "model_options": extra["model_options"]})
         return output

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from ...frdiff.runtime.session import Session
+from ...frdiff.engine import Engine
 
 # The host counts this much for one pixel of a latent, byte of its type and unit of a model's own factor, where
 # attention takes no memory. All stages of a network take 0.5 times that for SD 1.5 and SDXL, 1.5 for Flux and 1.6
@@ -17,14 +17,14 @@ BYTES_PER_PIXEL = 0.01 * 1024**2
 CONDITIONS = 2
 
 
-def reserving(session: Session, shapes: Sequence[Sequence[int]]) -> Callable[..., Any]:
-    """The host's wrapper around the loading of models, which asks for what `session` expects to remember.
+def reserving(engine: Engine[Any], shapes: Sequence[Sequence[int]]) -> Callable[..., Any]:
+    """The host's wrapper around the loading of models, which asks for what `engine` expects to remember.
 
     `shapes` are those of the latent's parts.
     """
 
     def prepare_sampling(executor: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
-        with more_memory(model.model, session.reserve(*expected_bytes(model.model, shapes))):
+        with more_memory(model.model, engine.reserve(*expected_bytes(model.model, shapes))):
             return executor(model, *args, **kwargs)
 
     return prepare_sampling

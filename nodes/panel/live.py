@@ -99,7 +99,7 @@ class StepMap:
         event: dict[str, Any] = {"state": "running", "current": session.report.records[-1].step}
         if session.plan is not self._plan:
             self._plan = session.plan
-            event["planned"] = [vars(cell) for cell in planned_cells(session.sigmas, session.plan, session.owners)]
+            event["planned"] = [vars(cell) for cell in planned_cells(session.sigmas, session.plan)]
         self._send({**event, "cells": self._new_cells(session.report)})
 
     def end(self, report: RunReport) -> None:

@@ -15,11 +15,13 @@ from nodes import NODE_CLASS_MAPPINGS  # pyright: ignore[reportAttributeAccessIs
 
 from ...frdiff.blocks.stages import COST_WITHIN_BLOCKS
 from ...frdiff.errors import FRDiffError
-from ...frdiff.planning.schedule import Schedule, counted_speedup, counts, course_of
+from ...frdiff.planning.run import sampling_run
+from ...frdiff.planning.schedule import Schedule
 from ...frdiff.reporting.step_map import Cell, planned_cells
 from ...frdiff.schedule_files.calibrated import calibrated
 from ...frdiff.schedule_files.store import read_schedule
-from ..host.attach import chosen, flow_time_of
+from ..host.attach import chosen
+from ..host.noise_levels import noise_levels_of
 from ..host.rehearse import rehearse
 from ..schedule_folder import FILE_WIDGETS, file_of
 
@@ -90,13 +92,13 @@ def _plan(settings: Settings, _: Any) -> dict[str, Any]:
     model = StandardModel()
     levels = run_sigmas(model, settings)
     sigmas = levels.tolist()
-    rehearsal = rehearse(comfy.samplers.sampler_object(settings.sampler_name), levels, model)
-    course = course_of(sigmas, flow_time_of(model), rehearsal if schedule and schedule.adapts else None)
-    steps = (schedule or Schedule("off")).plan(course)
+    response = rehearse(comfy.samplers.sampler_object(settings.sampler_name), levels, model)
+    run = sampling_run(sigmas, noise_levels_of(model), response if schedule and schedule.options.adapts else None)
+    steps = (schedule or Schedule("off")).plan(run)
     return {
-        "cells": cells_data(planned_cells(sigmas, steps, course.owners)),
-        "counts": {kind.value: count for kind, count in counts(steps).items()},
-        "speedup": counted_speedup(steps, COST_WITHIN_BLOCKS) if steps else None,
+        "cells": cells_data(planned_cells(sigmas, steps)),
+        "counts": {kind.value: count for kind, count in steps.counts.items()},
+        "speedup": steps.speedup(COST_WITHIN_BLOCKS) if len(steps) else None,
         "off": schedule is None,
     }
 

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from itertools import product
 from statistics import mean
 from typing import Any
 
 import comfy.samplers
-import numpy as np
 import torch
 
 from setup import HOST_DIR, ScriptError
 
-from ...frdiff.forecasting import rules as forecast
-from ...frdiff.planning import keyframes as search
-from ...frdiff.planning import prior
-from ...nodes.host.attach import flow_time_of
+from ...frdiff.forecasting.kriging import Kriging
+from ...frdiff.forecasting.rules import FORECASTERS, KRIGING, KRIGING_MODEL, Weights
+from ...frdiff.planning.keyframes import SegmentCost, best_keyframes
+from ...frdiff.planning.prior import SHORTEST_GAP_CAP
+from ...nodes.host.noise_levels import noise_levels_of
 from .study_runs import CFG, MODELS, PROMPTS, SEED, Demo
 
 RECORDS = HOST_DIR / "study"
 STEPS = (20, 28, 50)
+LENGTHS = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0)
 
 
 def record(host: Any) -> None:
@@ -40,8 +42,8 @@ def record(host: Any) -> None:
             noise = torch.randn(len(PROMPTS), 16, 16, 16, generator=torch.Generator().manual_seed(SEED))
             with torch.inference_mode():
                 guider.sample(noise, torch.zeros_like(noise), sampler, sigmas, disable_pbar=True, seed=SEED)
-            flow_time = flow_time_of(demo.demo.model)
-            times = [flow_time(float(sigma)) for sigma in sigmas]
+            level_of = noise_levels_of(demo.demo.model)
+            times = [level_of(float(sigma)).time for sigma in sigmas]
             torch.save({"times": times, "d": torch.stack(kept)}, RECORDS / f"{name}-{steps}.pt")
             print(f"{name}, {steps} steps: recorded")
 
@@ -67,7 +69,7 @@ def recorded() -> Iterator[tuple[str, int, list[float], Any]]:
         yield name, steps, data["times"], data["d"].flatten(2)
 
 
-def replay(times: Sequence[float], d: Any, keys: Sequence[int], weights: Callable[..., Any], history: int) -> Any:
+def replay(times: Sequence[float], d: Any, keys: Sequence[int], weights: Weights, history: int) -> Any:
     """The summed error `(t - t') (forecast - truth)` of a run that computes `keys` and forecasts the rest."""
     error = d[0] * 0
     for step in sorted(set(range(len(d))) - set(keys)):
@@ -86,25 +88,21 @@ def decibels(error: Any) -> float:
 
 def forecasts(_: Any) -> None:
     """Each forecast with a keyframe every 2 and every 3 steps, the first three and the last step computed."""
-    rules = {name: (each.weights, each.history) for name, each in forecast.FORECASTERS.items()}
-    lengths = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0)
+    rules = {name: (each.weights, each.history) for name, each in FORECASTERS.items() if each is not KRIGING}
+    rules |= {f"kriging {length:g}": (Kriging(length).weights, KRIGING.history) for length in LENGTHS}
     cases = [(*run, gap) for run in recorded() for gap in (2, 3)]
     columns = [f"{name}{steps}/{gap}" for name, steps, _, _, gap in cases]
     print(f"{'dB above linear':<20}", *(f"{column:>10}" for column in columns), f"{'mean':>6}")
 
-    def level(case: Any, weights: Any, history: int) -> float:
+    def level(case: Any, weights: Weights, history: int) -> float:
         _, steps, times, d, gap = case
         keys = [step for step in range(steps) if step % gap == 0 or step < 3 or step == steps - 1]
         return decibels(replay(times, d, keys, weights, history))
 
     line = [level(case, *rules["linear"]) for case in cases]
     for name, rule in rules.items():
-        for length in lengths if name == "kriging" else (None,):
-            if length:
-                forecast.CORRELATION_LENGTH = length
-            gains = [level(case, *rule) - base for case, base in zip(cases, line, strict=True)]
-            label = f"{name} {length:g}" if length else name
-            print(f"{label:<20}", *(f"{gain:10.2f}" for gain in gains), f"{np.mean(gains):6.2f}", flush=True)
+        gains = [level(case, *rule) - base for case, base in zip(cases, line, strict=True)]
+        print(f"{name:<20}", *(f"{gain:10.2f}" for gain in gains), f"{mean(gains):6.2f}", flush=True)
 
 
 def keyframes(_: Any) -> None:
@@ -112,21 +110,29 @@ def keyframes(_: Any) -> None:
     runs = [(*run, run[1] // part) for run in recorded() for part in (2, 3)]
     print(f"{'level in dB':<20}", *(f"{name}{steps}/{count}".rjust(10) for name, steps, _, _, count in runs), "  mean")
 
-    def levels(choose: Callable[[int, list[float], int], Sequence[int]]) -> list[float]:
-        rule = forecast.KRIGING
-        return [
-            decibels(replay(times, d, choose(steps, times, count), rule.weights, rule.history))
+    def show(label: str, choose: Callable[[int, list[float], int], Sequence[int]]) -> None:
+        found = [
+            decibels(replay(times, d, choose(steps, times, count), KRIGING.weights, KRIGING.history))
             for _, steps, times, d, count in runs
         ]
-
-    def show(label: str, found: list[float]) -> None:
         print(f"{label:<20}", *(f"{level:10.1f}" for level in found), f"{mean(found):6.2f}", flush=True)
 
-    show("even", levels(lambda steps, times, count: sorted({i * (steps - 1) // (count - 1) for i in range(count)})))
+    show("even", lambda steps, _, count: sorted({i * (steps - 1) // (count - 1) for i in range(count)}))
     for power in (2 / 3, 1.0, 4 / 3, 5 / 3, 2.0):
-        prior.FORECAST_POWER = power
         show(
             f"power {power:.2f}",
-            levels(lambda steps, times, count: search.best_keyframes(
-                steps, prior.forecast_cost_model(times), prior.SHORTEST_GAP_CAP)[count - 1]),
-        )  # fmt: skip
+            lambda steps, times, count, power=power: best_keyframes(
+                steps, cost_of_power(times, power), SHORTEST_GAP_CAP
+            )[count - 1],
+        )
+
+
+def cost_of_power(times: Sequence[float], power: float) -> SegmentCost:
+    """The dial's cost model (prior.raw_cost_model) of an Euler run, with a power of the expected deviation."""
+
+    @cache
+    def step_cost(before: int, last: int, step: int) -> float:
+        known = [times[last]] if before == last else [times[before], times[last]]
+        return abs(times[step] - times[step + 1]) * KRIGING_MODEL.deviation(times[step], known) ** power
+
+    return lambda before, last, following: sum(step_cost(before, last, step) for step in range(last + 1, following))

@@ -14,9 +14,11 @@ import torch
 from setup.in_process import DemoModel
 
 from ...frdiff.forecasting.rules import FORECASTERS, KRIGING
+from ...frdiff.planning.plan import Plan, StepKind
 from ...frdiff.planning.prior import PriorSchedule
-from ...frdiff.planning.schedule import Course, Plan, Schedule, StepKind, plan_of
-from ...nodes.host.attach import flow_time_of
+from ...frdiff.planning.run import SamplingRun
+from ...frdiff.planning.schedule import RunOptions, Schedule
+from ...nodes.host.noise_levels import noise_levels_of
 
 MODELS = ("unet", "dit")
 PROMPTS = (
@@ -88,7 +90,7 @@ def repair(host: Any) -> None:
             plain = demo.run(steps, sampler)
             for speedup in SPEEDUPS:
                 dial = PriorSchedule("study", speedup=speedup)
-                runs = [demo.run(steps, sampler, replace(dial, repair=part)) for part in (0.0, 0.5, 0.75, 1.0)]
+                runs = [demo.run(steps, sampler, with_options(dial, repair=part)) for part in (0.0, 0.5, 0.75, 1.0)]
                 found = [demo.psnr(run, plain) for run in runs]
                 print(f"{name:<5} {sampler:<9} {steps} {speedup}x", *(f"{level:6.1f}" for level in found), flush=True)
 
@@ -106,8 +108,8 @@ def noise(host: Any) -> None:
             every = [int(step * share) != int((step - 1) * share) or step == 0 for step in range(28)]
             kinds = [StepKind.FULL if full else StepKind.PARTIAL for full in every]
             runs.append(demo.run(28, sampler, _listed(kinds)))
-            runs.append(demo.run(28, sampler, Raw("raw", KRIGING, adapts=False, speedup=speedup)))
-            dials = [replace(dial, noisy_forecaster=FORECASTERS[rule]) for rule in rules]
+            runs.append(demo.run(28, sampler, Raw("raw", RunOptions(forecaster=KRIGING), speedup)))
+            dials = [with_options(dial, stochastic_forecaster=FORECASTERS[rule]) for rule in rules]
             runs += [demo.run(28, sampler, each) for each in dials]
             found = [demo.psnr(run, plain) for run in runs]
             print(f"{name:<5} {sampler:<16} {speedup}x ", *(f"{level:14.1f}" for level in found), flush=True)
@@ -124,8 +126,8 @@ def boundary(host: Any) -> None:
             demo.run(steps)
         finally:
             handle.remove()
-        flow_time = flow_time_of(demo.demo.model)
-        times = [flow_time(sigma) for sigma in _sigmas(demo, steps)]
+        level_of = noise_levels_of(demo.demo.model)
+        times = [level_of(sigma).time for sigma in _sigmas(demo, steps)]
         for gap in (2, 3):
             errors: list[list[float]] = [[], []]
             for step in (s for s in range(3, steps - 1) if s % gap):
@@ -185,8 +187,8 @@ class Listed(Schedule):
 
     kinds: tuple[StepKind, ...] = ()
 
-    def plan(self, course: Course) -> Plan:
-        return plan_of([(kind, 1.0) for kind in self.kinds])
+    def plan(self, run: SamplingRun) -> Plan:
+        return Plan.of(self.kinds)
 
 
 @dataclass(frozen=True)
@@ -195,9 +197,14 @@ class Raw(Schedule):
 
     speedup: float = 2.0
 
-    def plan(self, course: Course) -> Plan:
-        return PriorSchedule("study", speedup=self.speedup).plan(replace(course, stochastic=True))
+    def plan(self, run: SamplingRun) -> Plan:
+        return PriorSchedule("study", speedup=self.speedup).plan(replace(run, stochastic=True))
+
+
+def with_options(schedule: Schedule, **options: Any) -> Schedule:
+    """The same schedule with other options."""
+    return replace(schedule, options=replace(schedule.options, **options))
 
 
 def _listed(kinds: Sequence[StepKind]) -> Schedule:
-    return Listed("listed", adapts=True, inner=True, kinds=tuple(kinds))
+    return Listed("listed", RunOptions(adapts=True, inner=True), tuple(kinds))

@@ -14,21 +14,17 @@ import torch
 from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
-from ...frdiff.auto_fr.host import Sample
 from ...frdiff.auto_fr.recorder import record
 from ...frdiff.auto_fr.search import fewest_full
 from ...frdiff.auto_fr.trajectory import Trajectory
-from ...frdiff.engine import RunFacts
+from ...frdiff.engine import NetworkCall, RunFacts, Sample
 from ...frdiff.errors import FRDiffError
 from ...frdiff.forecasting.rules import REUSE
 from ...frdiff.forward_patch import swapped
-from ...frdiff.planning.schedule import StepKind
-from ...frdiff.reporting.report import RunReport
+from ...frdiff.planning.plan import StepKind
 from ...frdiff.runtime.budget import is_out_of_memory
-from ...frdiff.runtime.follower import step_index
-from ...frdiff.runtime.ordinals import Ordinals
-from ...frdiff.schedule_files.model import Point, ScheduleFile
-from ...frdiff.schedule_files.network_id import Provenance
+from ...frdiff.sampler.noise_levels import step_of_sigma
+from ...frdiff.schedule_files.model import Point, Provenance, ScheduleFile
 
 FIRST_GATE = 0.1
 
@@ -101,34 +97,30 @@ class StandIns:
 
 
 class GatedRun:
-    """An engine that computes every step and answers with the newest or the last open step's output, by the gate."""
+    """An engine that computes every step and answers with the newest or the last open step's output, by the gate.
+
+    `gates` are (steps,), 1 where a step is open and 0 where it is closed.
+    """
 
     def __init__(self, gates: torch.Tensor, facts: RunFacts, stand_ins: StandIns) -> None:
         self._gates = gates
-        self._facts = facts
+        self._sigmas = facts.sigmas
         self._stand_ins = stand_ins
         self._step = 0
-        self.report = RunReport("gates", len(gates))
-        self._ordinals = Ordinals()
         self._kept: dict[Hashable, torch.Tensor] = {}
+
+    def reserve(self, output_bytes: int, stage_bytes: int) -> int:
+        """Nothing: what gradients need is many times that, and is asked for when it is needed."""
+        return 0
 
     def begin_evaluation(self, sigma: float, x: torch.Tensor | None = None) -> None:
         """Start an evaluation."""
-        self._step = step_index(sigma, self._facts.sigmas)
-        self._ordinals.start()
+        self._step = step_of_sigma(sigma, self._sigmas)
 
-    def end_evaluation(self, denoised: torch.Tensor) -> None:
-        """Nothing to note."""
-
-    def call(
-        self, key: Hashable, network: torch.nn.Module, run: Callable[[], Any],
-        compiled: torch.nn.Module | None = None, x: torch.Tensor | None = None,
-    ) -> Any:  # fmt: skip
+    def call(self, call: NetworkCall) -> Any:
         """Compute one call, without keeping what its gradient needs, and mix by the gate."""
-        entry = network if compiled is None else compiled
-        forward = entry.forward
-        place = self._ordinals.numbered((key, id(network)))
-        gate = self._gates[self._step]
+        entry, forward = call.entry, call.entry.forward
+        key, gate = (call.stream, id(call.network)), self._gates[self._step]
 
         def answered(*args: Any, **kwargs: Any) -> Any:
             def compute(*inputs: Any) -> Any:
@@ -136,15 +128,17 @@ class GatedRun:
                     return functional_call(entry, self._stand_ins.of(entry), inputs, kwargs)
 
             fresh = _checkpointed(compute, args)
-            kept, here = self._kept.get(place), gate.to(fresh)
+            kept, here = self._kept.get(key), gate.to(fresh)
             output = fresh if kept is None else here * fresh + (1 - here) * kept
-            self._kept[place] = output
+            self._kept[key] = output
             return output
 
-        with swapped({entry: answered}, compiled is not None):
-            return run()
+        return call.answered_by(answered)
 
-    def close(self) -> None:
+    def end_evaluation(self, denoised: torch.Tensor) -> None:
+        """Nothing to note."""
+
+    def close(self, finished: bool = True) -> None:
         """Forget everything."""
         self._kept.clear()
 

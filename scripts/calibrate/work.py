@@ -19,8 +19,7 @@ from ...frdiff.auto_fr.calibrate import Calibration
 from ...frdiff.auto_fr.effort import EFFORTS
 from ...frdiff.auto_fr.jobs import Do, in_turn
 from ...frdiff.errors import FRDiffError
-from ...frdiff.schedule_files.model import ScheduleFile
-from ...frdiff.schedule_files.network_id import Provenance
+from ...frdiff.schedule_files.model import Provenance, ScheduleFile
 from ...frdiff.schedule_files.store import write_schedule
 from ...nodes.calibration_request import Request, describe
 from ...nodes.schedule_folder import free_path

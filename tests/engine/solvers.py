@@ -1,11 +1,11 @@
-"""Small solvers for the engine's tests, and their rehearsal."""
+"""Small samplers for the engine's tests, and their impulse response."""
 
 import math
 
 import numpy as np
 import torch
 
-from frdiff.sampler.response import Rehearsal
+from frdiff.sampler.response import ImpulseResponse
 
 ADAMS = ((1.0,), (1.5, -0.5), (23 / 12, -16 / 12, 5 / 12), (55 / 24, -59 / 24, 37 / 24, -9 / 24))
 
@@ -48,8 +48,8 @@ def walk(name, sigmas, x, denoised):
     return inputs
 
 
-def rehearsal_of(name, sigmas):
+def response_of(name, sigmas):
     """What a solver does with the first input and with each output, as unit columns."""
     columns = torch.eye(len(sigmas), dtype=torch.float64)
     inputs = walk(name, sigmas, columns[0], lambda x, step: columns[step + 1])
-    return Rehearsal(tuple(sigmas[:-1]), False, np.stack([x.numpy() for x in inputs]))
+    return ImpulseResponse(tuple(sigmas[:-1]), False, np.stack([x.numpy() for x in inputs]))

@@ -13,29 +13,30 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from solvers import rehearsal_of
+from driver import call, flow_level
+from solvers import response_of
 
 from frdiff.auto_fr.acceptance import verdicts
 from frdiff.auto_fr.calibrate import Calibration
 from frdiff.auto_fr.effort import EFFORTS, Effort
 from frdiff.auto_fr.jobs import Trial, in_turn
 from frdiff.auto_fr.recorder import record
-from frdiff.auto_fr.refine import climb, keyframes_of, neighbours, plan_between
+from frdiff.auto_fr.refine import climb, neighbours
 from frdiff.auto_fr.rollout import final_error, plain_run, roll_out
 from frdiff.auto_fr.search import ForecastCost, front, geometry
 from frdiff.blocks.families import Family
+from frdiff.blocks.network_id import NetworkId
 from frdiff.engine import RunFacts
 from frdiff.errors import FRDiffError
 from frdiff.forecasting.rules import KRIGING
-from frdiff.planning.schedule import StepKind
+from frdiff.planning.plan import Plan, StepKind
 from frdiff.schedule_files.format import from_bytes, to_bytes
-from frdiff.schedule_files.model import CALIBRATED, Point
-from frdiff.schedule_files.network_id import Network, Provenance
+from frdiff.schedule_files.model import CALIBRATED, Point, Provenance
 
 pytestmark = pytest.mark.quick
 
 STEPS = 24
-MADE = Provenance(Network("", "", ""), "FLOW", "euler", "linear", 1.0, "4x8", 0, "0.1.0", "2026-01-01")
+MADE = Provenance(NetworkId("", "", ""), "FLOW", "euler", "linear", 1.0, "4x8", 0, "0.1.0", "2026-01-01")
 
 
 class Block(torch.nn.Module):
@@ -81,8 +82,8 @@ class Sampler:
     def __call__(self, make, seed, steps=None):
         count = steps or STEPS
         sigmas = [1 - i / count for i in range(count + 1)]
-        rehearsal = None if self.noise else rehearsal_of("euler", sigmas)
-        engine = make(RunFacts(sigmas, lambda sigma: sigma, rehearsal=rehearsal))
+        response = None if self.noise else response_of("euler", sigmas)
+        engine = make(RunFacts(sigmas, flow_level, response=response))
         generator = torch.Generator().manual_seed(seed)
         x = torch.randn(1, self.rows, 8, generator=generator)
         try:
@@ -95,7 +96,7 @@ class Sampler:
 
     def step(self, engine, x, sigma, following):
         engine.begin_evaluation(sigma, x)
-        velocity = engine.call("condition", self.network, lambda: self.network(x, sigma))
+        velocity = call(engine, "condition", self.network, lambda: self.network(x, sigma))
         engine.end_evaluation(x - sigma * velocity)
         return x + (following - sigma) * velocity
 
@@ -106,7 +107,7 @@ def sampler():
 
 
 def skipping(keyframes):
-    return plan_between(keyframes, STEPS, StepKind.SKIP)
+    return Plan.with_keyframes(keyframes, STEPS)
 
 
 EVERY_OTHER = skipping(range(0, STEPS, 2))
@@ -361,11 +362,11 @@ def test_climbing_only_accepts_better_plans_and_records_them(sampler):
     assert moves and logs < first and [logs] == list(logs_of([plan]))
     reached = [move.error for move in moves]
     assert reached == sorted(reached, reverse=True) and math.log(reached[-1]) == pytest.approx(logs.mean())
-    keyframes = set(keyframes_of(start))
+    keyframes = set(start.keyframes)
     for move in moves:
         assert move.full == len(keyframes) and move.before in keyframes and move.after not in keyframes
         keyframes = keyframes - {move.before} | {move.after}
-    assert tuple(sorted(keyframes)) == keyframes_of(plan)
+    assert tuple(sorted(keyframes)) == plan.keyframes
     made.clear()
     climb(start, first, logs_of, late_first, time.monotonic() + 20, most=5)
     assert len(made) == 5

@@ -5,15 +5,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from solvers import rehearsal_of
+from driver import flow_level
+from solvers import response_of
 
-from frdiff.engine import default_flow_time
+from frdiff.engine import RunFacts
+from frdiff.planning.plan import StepKind
 from frdiff.planning.presets import for_speedup
 from frdiff.planning.prior import FEWEST
-from frdiff.planning.schedule import MOST_EVALUATIONS, StepKind, counts, course_of
+from frdiff.planning.run import MOST_EVALUATIONS, sampling_run
 from frdiff.reporting.step_map import planned_cells
-from frdiff.runtime.follower import Planner
-from frdiff.sampler.response import Rehearsal
+from frdiff.runtime.follower import PlanFollower
+from frdiff.sampler.noise_levels import noise_prediction_level
+from frdiff.sampler.response import ImpulseResponse
 
 pytestmark = pytest.mark.quick
 
@@ -53,47 +56,47 @@ def rehearsed(solver, sigmas=SIGMAS, **changes):
     for step in range(len(sigmas) - 1):
         x = solver(sigmas, step, x, denoised)
     rows = np.stack([row.numpy() for row in [*inputs, x]])[:, : len(levels) + 1]
-    return replace(Rehearsal(tuple(levels), False, rows), **changes)
+    return replace(ImpulseResponse(tuple(levels), False, rows), **changes)
 
 
 def planned(solver, speedup=2.0, sigmas=SIGMAS):
     """The course, and what the dial makes of it."""
-    course = course_of(sigmas, default_flow_time, rehearsed(solver, sigmas))
+    course = sampling_run(sigmas, noise_prediction_level, rehearsed(solver, sigmas))
     return course, for_speedup(speedup).plan(course)
 
 
 def test_what_one_evaluation_for_each_step_uses_is_the_solvers():
-    euler, second_order = (course_of(SIGMAS, default_flow_time, rehearsal_of(name, SIGMAS))
+    euler, second_order = (sampling_run(SIGMAS, noise_prediction_level, response_of(name, SIGMAS))
                            for name in ("euler", "dpmpp_2m"))  # fmt: skip
-    assert euler.owners == second_order.owners == ()
-    assert euler.moves == pytest.approx([a - b for a, b in zip(euler.times, euler.times[1:], strict=False)])
+    assert euler.step_of_evaluation == second_order.step_of_evaluation == ()
+    assert euler.error_weight == pytest.approx([a - b for a, b in zip(euler.times, euler.times[1:], strict=False)])
     # Used as 1.5 times itself, and once more as minus a half.
-    emphasis = np.array(second_order.moves) / np.array(euler.moves)
+    emphasis = np.array(second_order.error_weight) / np.array(euler.error_weight)
     assert emphasis[1:-2] == pytest.approx([2.0] * 13) and emphasis[-1] == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("solver", [midpoint, heun])
 def test_a_step_of_several_evaluations_remembers_nothing_of_older_ones(solver):
-    assert not rehearsed(solver).evaluations(SIGMAS).remembers
+    assert not rehearsed(solver).evaluations(SIGMAS).multistep
 
 
 def test_evaluations_belong_to_steps():
     two = rehearsed(heun).evaluations(SIGMAS)
     # The second one of a step is at the noise level of the next step, and belongs to its own.
-    assert two.steps == tuple(step for step in range(15) for _ in range(2)) + (15,)
+    assert two.step_of_evaluation == tuple(step for step in range(15) for _ in range(2)) + (15,)
     assert two.sigmas[:5] == tuple(SIGMAS[i] for i in (0, 1, 1, 2, 2))
 
 
 def test_an_output_counts_as_much_as_the_sampler_uses_it():
     course, plan = planned(midpoint)
-    first, second = course.moves[2:-1:2], course.moves[3:-1:2]
+    first, second = course.error_weight[2:-1:2], course.error_weight[3:-1:2]
     assert max(a / b for a, b in zip(first, second, strict=True)) < 0.3
     # So what is computed are the second evaluations.
     full = [place for place, step in enumerate(plan) if step.kind is StepKind.FULL]
     assert len(full) == round(len(plan) / 2) and sum(place % 2 for place in full) >= 0.8 * len(full)
 
     course, plan = planned(heun)
-    assert course.moves[2] == pytest.approx(course.moves[3], rel=0.5)
+    assert course.error_weight[2] == pytest.approx(course.error_weight[3], rel=0.5)
     # The first evaluation of a step is at the noise level of the one before it.
     assert all(plan[place].kind is StepKind.FULL for place in range(1, len(plan) - 1, 2))
 
@@ -102,10 +105,10 @@ def test_an_output_counts_as_much_as_the_sampler_uses_it():
 def test_the_dial_counts_evaluations(solver):
     for speedup in (1.5, 2.0, 3.0):
         _, plan = planned(solver, speedup)
-        assert len(plan) / counts(plan)[StepKind.FULL] == pytest.approx(speedup, rel=0.05)
+        assert len(plan) / plan.counts[StepKind.FULL] == pytest.approx(speedup, rel=0.05)
     # As many evaluations at least as the fewest steps would have.
     short = SIGMAS[:FEWEST] + [0.0]
-    assert counts(planned(solver, 4.0, short)[1])[StepKind.SKIP] == 0
+    assert planned(solver, 4.0, short)[1].counts[StepKind.SKIP] == 0
 
 
 def test_what_is_not_known_is_planned_by_steps():
@@ -113,10 +116,10 @@ def test_what_is_not_known_is_planned_by_steps():
     up = replace(up, sigmas=(up.sigmas[0], 2 * up.sigmas[0], *up.sigmas[2:]))
     elsewhere = replace(up, sigmas=tuple(0.9 * sigma for sigma in rehearsed(midpoint).sigmas))
     for unknown in (up, elsewhere, rehearsed(heun, inputs=None), None):
-        course = course_of(SIGMAS, default_flow_time, unknown)
-        assert course.owners == () and course.uses == () and course.steps == 16
+        course = sampling_run(SIGMAS, noise_prediction_level, unknown)
+        assert course.step_of_evaluation == () and course.output_weight == () and course.length == 16
     sigmas = [10.0 * 0.99**step for step in range(MOST_EVALUATIONS // 2 + 2)] + [0.0]
-    assert course_of(sigmas, default_flow_time, rehearsed(midpoint, sigmas)).owners == ()
+    assert sampling_run(sigmas, noise_prediction_level, rehearsed(midpoint, sigmas)).step_of_evaluation == ()
 
 
 def test_a_sampler_that_forgets_the_first_noise_alone_is_known_by_what_it_keeps_later():
@@ -125,9 +128,9 @@ def test_a_sampler_that_forgets_the_first_noise_alone_is_known_by_what_it_keeps_
         keep = 0.0 if step == 0 else sigmas[step + 1] / sigmas[step]
         return keep * x + (1 - keep) * denoised(x, sigmas[step])
 
-    solver = rehearsed(euler_after_a_jump).solver(SIGMAS)
-    assert solver.keeps == pytest.approx([0.0, *[0.75] * 14, 0.0]) and not solver.forgets
-    assert [uses[-1] for uses in solver.uses] == pytest.approx([1.0, *[0.25] * 14, 1.0])
+    solver = rehearsed(euler_after_a_jump).recursion(SIGMAS)
+    assert solver.a == pytest.approx([0.0, *[0.75] * 14, 0.0]) and not solver.memoryless
+    assert [b[-1] for b in solver.b] == pytest.approx([1.0, *[0.25] * 14, 1.0])
 
 
 def test_the_middle_of_a_short_first_step_is_not_its_start():
@@ -136,39 +139,39 @@ def test_the_middle_of_a_short_first_step_is_not_its_start():
 
     sigmas = [1.0, 0.9995, *(0.9995 * 0.75**step for step in range(1, 6)), 0.0]
     known = rehearsed(short, sigmas).evaluations(sigmas)
-    assert known.steps[:4] == (0, 0, 1, 1)
+    assert known.step_of_evaluation[:4] == (0, 0, 1, 1)
 
 
 @pytest.mark.parametrize(("solver", "remembers"), [("euler", False), ("dpmpp_2m", True)])
 def test_what_splits_guidance_and_remembers_is_computed_on_flow_models(solver, remembers):
-    rehearsal = replace(rehearsal_of(solver, SIGMAS), takes_parts=True)
-    assert rehearsal.evaluations(SIGMAS).remembers is remembers and rehearsal.solver(SIGMAS) is None
-    for flow_time, refused in ((default_flow_time, False), (lambda sigma: sigma, remembers)):
-        planner = Planner(for_speedup(2.0), SIGMAS, flow_time, None, rehearsal)
-        assert (counts(planner.plan)[StepKind.SKIP] == 0) is refused
-        assert ("leaves nothing to forecast" in " ".join(planner.reasons())) is refused
+    rehearsal = replace(response_of(solver, SIGMAS), cfg_pp=True)
+    assert rehearsal.evaluations(SIGMAS).multistep is remembers and rehearsal.recursion(SIGMAS) is None
+    for level_of, refused in ((noise_prediction_level, False), (flow_level, remembers)):
+        planner = PlanFollower(for_speedup(2.0), RunFacts(SIGMAS, level_of, response=rehearsal))
+        assert (planner.plan.counts[StepKind.SKIP] == 0) is refused
+        assert ("leaves nothing to forecast" in " ".join(reason.sentence for reason in planner.reasons())) is refused
 
 
 def test_the_plan_follows_the_evaluations():
     rehearsal = rehearsed(heun)
-    planner = Planner(for_speedup(2.0), SIGMAS, default_flow_time, None, rehearsal)
+    planner = PlanFollower(for_speedup(2.0), RunFacts(SIGMAS, noise_prediction_level, response=rehearsal))
     followed = [planner.begin(sigma, None) for sigma in rehearsal.sigmas]
-    assert [step.kind for step, _ in followed] == [step.kind for step in planner.plan]
-    assert [record.step for _, record in followed] == list(planner.owners)
+    assert [evaluation.plan.kind for evaluation in followed] == list(planner.plan.kinds)
+    assert [evaluation.step for evaluation in followed] == list(planner.plan.step_of_evaluation)
     assert planner.steps == 16 and list(planner.reasons()) == []
 
 
 def test_a_run_that_is_not_as_rehearsed_goes_on_by_steps():
     """As where a guider asks the model twice for what the sampler asks once."""
     rehearsal = rehearsed(heun)
-    planner = Planner(for_speedup(2.0), SIGMAS, default_flow_time, None, rehearsal)
-    steps = [planner.begin(sigma, None)[1].step for sigma in (SIGMAS[0], SIGMAS[0], SIGMAS[1], SIGMAS[1])]
-    assert steps == [0, 0, 1, 1] and planner.owners == () and len(planner.plan) == 16
+    planner = PlanFollower(for_speedup(2.0), RunFacts(SIGMAS, noise_prediction_level, response=rehearsal))
+    steps = [planner.begin(sigma, None).step for sigma in (SIGMAS[0], SIGMAS[0], SIGMAS[1], SIGMAS[1])]
+    assert steps == [0, 0, 1, 1] and not planner.plan.by_evaluation and len(planner.plan) == 16
 
 
 def test_a_step_that_is_computed_in_part_has_a_cell_that_says_so():
-    course, plan = planned(heun)
-    cells = planned_cells(SIGMAS, plan, course.owners)
+    _, plan = planned(heun)
+    cells = planned_cells(SIGMAS, plan)
     assert [cell.step for cell in cells] == list(range(16))
     assert [cell.sigma for cell in cells] == SIGMAS[:-1]
     assert {cell.kind for cell in cells[2:14]} == {"partial"} and cells[0].kind == "full"

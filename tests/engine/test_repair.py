@@ -5,13 +5,15 @@ import math
 import numpy as np
 import pytest
 import torch
-from solvers import SOLVERS, rehearsal_of, walk
+from driver import call, flow_level, start
+from solvers import SOLVERS, response_of, walk
 
 from frdiff.forecasting.repair import Repair, repair_of
 from frdiff.forecasting.rules import Forecaster, linear_weights, reuse_weights
-from frdiff.planning.schedule import Schedule, StepKind, plan_of
-from frdiff.runtime.session import Session
-from frdiff.sampler.response import Rehearsal, Solver
+from frdiff.planning.plan import Plan
+from frdiff.planning.schedule import RunOptions, Schedule
+from frdiff.sampler.recursion import LinearRecursion
+from frdiff.sampler.response import ImpulseResponse
 from frdiff.store import Stream
 
 pytestmark = pytest.mark.quick
@@ -32,10 +34,9 @@ RULE = Forecaster("between", between, history=2)
 class Fixed(Schedule):
     """Skips SKIPPED."""
 
-    def plan(self, course):
+    def plan(self, run):
         """The plan, whatever the run."""
-        skip = [StepKind.SKIP if step in SKIPPED else StepKind.FULL for step in range(course.steps)]
-        return plan_of([(kind, 1.0) for kind in skip])
+        return Plan.with_keyframes(set(range(run.length)) - {*SKIPPED}, run.length)
 
 
 def slope(sigma):
@@ -57,14 +58,14 @@ def true_run(solver):
 def skipping_run(solver, strength):
     """The inputs of a run that skips; the denoised latent does not depend on where the latent went."""
     truth, outputs = true_run(solver)
-    schedule = Fixed("fixed", RULE, repair=strength)
-    session = Session(schedule, SIGMAS, rehearsal=rehearsal_of(solver, SIGMAS), flow_time=lambda sigma: sigma)
+    schedule = Fixed("fixed", RunOptions(forecaster=RULE, repair=strength))
+    session = start(schedule, SIGMAS, response=response_of(solver, SIGMAS), level_of=flow_level)
     network = torch.nn.Identity()
 
     def denoised(x, step):
         sigma = SIGMAS[step]
         session.begin_evaluation(sigma, x)
-        raw = session.call("condition", network, lambda: network((x - outputs[step]) / sigma))
+        raw = call(session, "condition", network, lambda: network((x - outputs[step]) / sigma))
         session.end_evaluation(x - sigma * raw)
         return x - sigma * raw
 
@@ -86,7 +87,7 @@ def test_a_full_repair_brings_the_latent_back_where_interpolation_is_right(solve
 def recursion(*older):
     """A solver of eight steps that uses each newest output once, and the ones before by `older`, newest first."""
     uses = [tuple([0.0] * max(i - len(older), 0) + [*reversed(older[:i]), 1.0]) for i in range(8)]
-    return Solver((1.0,) * 8, tuple(uses))
+    return LinearRecursion((1.0,) * 8, tuple(uses))
 
 
 @pytest.mark.parametrize(
@@ -96,45 +97,45 @@ def recursion(*older):
     [((), True), ((-0.5,), True), ((-0.8,), False), ((-1.0, 0.5), False), ((-0.8, 0.3), True)],
 )
 def test_what_a_solver_makes_of_a_change_must_be_undone_by_small_ones(older, correctable):
-    assert recursion(*older).correctable == correctable
+    assert recursion(*older).repairable == correctable
 
 
 def test_a_solver_without_its_newest_output_cannot_be_corrected():
-    assert not Solver((1.0, 1.0), ((1.0,), (1.0, 0.0))).correctable
+    assert not LinearRecursion((1.0, 1.0), ((1.0,), (1.0, 0.0))).repairable
 
 
 def test_a_solver_that_would_let_corrections_grow_is_not_repaired():
-    two, four = (rehearsal_of(name, SIGMAS).solver(SIGMAS) for name in ("dpmpp_2m", "adams_4"))
-    assert two.correctable and not four.correctable
+    two, four = (response_of(name, SIGMAS).recursion(SIGMAS) for name in ("dpmpp_2m", "adams_4"))
+    assert two.repairable and not four.repairable
 
-    scales = [(1.0, -sigma) for sigma in SIGMAS[:-1]]
-    assert repair_of(0.5, two, scales) and repair_of(0.5, four, scales) is None
-    assert repair_of(0.0, two, scales) is None and repair_of(0.5, None, scales) is None
+    levels = [flow_level(sigma) for sigma in SIGMAS[:-1]]
+    assert repair_of(0.5, two, levels) and repair_of(0.5, four, levels) is None
+    assert repair_of(0.0, two, levels) is None and repair_of(0.5, None, levels) is None
 
 
 def test_a_correction_that_one_step_cannot_carry_is_not_made():
-    solver = Solver((0.1, 0.999), ((0.9,), (0.0, 0.001)))
-    repair = Repair(1.0, solver, [(1.0, -1.0), (1.0, -1.0)])
+    solver = LinearRecursion((0.1, 0.999), ((0.9,), (0.0, 0.001)))
+    repair = Repair(1.0, solver, [flow_level(1.0)] * 2)
     known = Stream(times=[2.0, 1.0], outputs=[torch.ones(1), torch.zeros(1)])
-    repair.forecast("condition", 0, 1.5, torch.ones(1) * 3)
-    assert repair.computed("condition", 1, known, RULE.weights) is None and known.outputs[-1] == 0
+    repair.of_forecast("condition", 0, 1.5, torch.ones(1) * 3)
+    assert repair.of_computed("condition", 1, known, RULE.weights) is None and known.outputs[-1] == 0
 
 
 @pytest.mark.parametrize("name", list(SOLVERS))
 def test_a_rehearsal_gives_the_solvers_recursion(name):
     sigmas = SIGMAS[:8]
-    solver = rehearsal_of(name, sigmas).solver(sigmas)
+    solver = response_of(name, sigmas).recursion(sigmas)
     outputs = [torch.tensor([[math.sin(3.0 * step)]], dtype=torch.float64) for step in range(7)]
     inputs = walk(name, sigmas, torch.ones(1, 1, dtype=torch.float64), lambda x, step: outputs[step])
     x = 1.0
-    for step, (keep, uses) in enumerate(zip(solver.keeps, solver.uses, strict=True)):
+    for step, (keep, uses) in enumerate(zip(solver.a, solver.b, strict=True)):
         x = keep * x + sum(use * float(output) for use, output in zip(uses, outputs, strict=False))
         assert x == pytest.approx(float(inputs[step + 1]), abs=1e-6)
 
 
 def test_there_is_no_recursion_without_one_evaluation_for_each_step():
-    rehearsal = rehearsal_of("euler", SIGMAS)
-    assert Rehearsal(rehearsal.sigmas, False).solver(SIGMAS) is None
-    assert Rehearsal(rehearsal.sigmas[:-1], False, rehearsal.inputs).solver(SIGMAS) is None
+    rehearsal = response_of("euler", SIGMAS)
+    assert ImpulseResponse(rehearsal.sigmas, False).recursion(SIGMAS) is None
+    assert ImpulseResponse(rehearsal.sigmas[:-1], False, rehearsal.inputs).recursion(SIGMAS) is None
     twice = tuple(np.repeat(rehearsal.sigmas, 2)[: len(rehearsal.sigmas)])
-    assert Rehearsal(twice, False, rehearsal.inputs).solver(SIGMAS) is None
+    assert ImpulseResponse(twice, False, rehearsal.inputs).recursion(SIGMAS) is None

@@ -4,14 +4,16 @@ import math
 from dataclasses import replace
 
 import pytest
-from solvers import rehearsal_of
+from solvers import response_of
 
-from frdiff.engine import default_flow_time
 from frdiff.errors import FRDiffError
+from frdiff.planning.paper import PaperSchedule, score_mixing_weight
+from frdiff.planning.plan import StepKind
 from frdiff.planning.presets import PRESETS, for_speedup
 from frdiff.planning.prior import FEWEST, FEWEST_OF_ALL
-from frdiff.planning.schedule import Course, PaperSchedule, StepKind, counts, course_of, score_mixing_weight
-from frdiff.runtime.follower import step_index
+from frdiff.planning.run import SamplingRun, sampling_run
+from frdiff.planning.schedule import RunOptions
+from frdiff.sampler.noise_levels import noise_prediction_level, step_of_sigma
 
 pytestmark = pytest.mark.quick
 
@@ -22,7 +24,7 @@ def flow_times(steps):
 
 @pytest.mark.parametrize(("interval", "full", "partial", "skip"), [(2, 25, 14, 11), (3, 17, 19, 14)])
 def test_fifty_steps_are_the_papers(interval, full, partial, skip):
-    number = counts(PRESETS[f"paper M={interval}"].plan(Course(flow_times(50))))
+    number = PRESETS[f"paper M={interval}"].plan(SamplingRun(flow_times(50))).counts
     assert number == {StepKind.FULL: full, StepKind.PARTIAL: partial, StepKind.SKIP: skip}
 
 
@@ -33,7 +35,7 @@ def test_score_mixing_weight_is_clipped_and_centred():
 
 
 def test_stages_are_kept_only_where_a_partial_step_follows():
-    plan = PRESETS["paper M=2"].plan(Course(flow_times(50)))
+    plan = PRESETS["paper M=2"].plan(SamplingRun(flow_times(50)))
     for step, following in zip(plan, plan[1:], strict=False):
         if step.kind is StepKind.FULL:
             assert step.keeps_stages == (following.kind is StepKind.PARTIAL)
@@ -43,40 +45,40 @@ def test_stages_are_kept_only_where_a_partial_step_follows():
 @pytest.mark.parametrize("speedup", [1.0, 1.5, 2.0, 3.0, 8.0])
 @pytest.mark.parametrize("stochastic", [False, True])
 def test_the_dial_is_the_counted_speedup_as_near_as_whole_steps_allow(steps, speedup, stochastic):
-    plan = for_speedup(speedup).plan(Course(flow_times(steps), stochastic))
-    full = counts(plan)[StepKind.FULL]
+    plan = for_speedup(speedup).plan(SamplingRun(flow_times(steps), stochastic))
+    full = plan.counts[StepKind.FULL]
     assert full == min(max(round(steps / speedup), math.ceil(steps * FEWEST_OF_ALL), FEWEST), steps)
-    assert plan[0].kind is StepKind.FULL and counts(plan)[StepKind.PARTIAL] == 0
+    assert plan[0].kind is StepKind.FULL and plan.counts[StepKind.PARTIAL] == 0
 
 
 def test_steps_that_a_sampler_uses_more_are_computed():
     """DPM-Solver++(2M) uses the outputs before a long last step several times over."""
     sigmas = [*(10.0 * 0.8**step for step in range(18)), 0.01, 0.0]
-    course = course_of(sigmas, default_flow_time, rehearsal_of("dpmpp_2m", sigmas))
+    course = sampling_run(sigmas, noise_prediction_level, response_of("dpmpp_2m", sigmas))
     for stochastic in (False, True):
         plan = for_speedup(3.0).plan(replace(course, stochastic=stochastic))
-        plain = for_speedup(3.0).plan(Course(course.times, stochastic))
-        assert plan[17].kind is StepKind.FULL and counts(plan) == counts(plain)
+        plain = for_speedup(3.0).plan(SamplingRun(course.times, stochastic))
+        assert plan[17].kind is StepKind.FULL and plan.counts == plain.counts
 
 
 def test_a_sampler_that_forgets_computes_the_last_steps():
     """What LCM makes of early outputs is gone by the end, however many of them are left out in a row."""
     sigmas = [14.0 * 0.8**step for step in range(20)] + [0.0]
-    course = replace(course_of(sigmas, default_flow_time, rehearsal_of("lcm", sigmas)), stochastic=True)
+    course = replace(sampling_run(sigmas, noise_prediction_level, response_of("lcm", sigmas)), stochastic=True)
     plan = for_speedup(2.0).plan(course)
     assert [step for step, each in enumerate(plan) if each.kind is StepKind.FULL][-8:] == list(range(12, 20))
-    assert counts(plan) == counts(for_speedup(2.0).plan(Course(course.times, stochastic=True)))
+    assert plan.counts == for_speedup(2.0).plan(SamplingRun(course.times, stochastic=True)).counts
 
 
 @pytest.mark.parametrize(
     ("steps", "speedup", "near"), [(20, 2.0, True), (50, 3.0, True), (28, 3.7, False), (6, 2.0, False)]
 )
 def test_a_speed_that_whole_steps_do_not_allow_is_said(steps, speedup, near):
-    schedule, course = for_speedup(speedup), Course(flow_times(steps))
-    reached = steps / counts(schedule.plan(course))[StepKind.FULL]
+    schedule, course = for_speedup(speedup), SamplingRun(flow_times(steps))
+    reached = steps / schedule.plan(course).counts[StepKind.FULL]
     said = schedule.shortfall(course)
     assert near == (abs(reached / speedup - 1) <= 0.05) == (said is None)
-    assert near or f"{reached:.2f}x is planned" in said
+    assert near or f"{reached:.2f}x is planned" in said.sentence
 
 
 @pytest.mark.parametrize("speedup", [0.0, 0.99, -1.0, float("nan"), float("inf")])
@@ -85,12 +87,18 @@ def test_a_bad_dial_is_a_sentence(speedup):
         for_speedup(speedup)
 
 
-@pytest.mark.parametrize("bad", [{"interval": 0}, {"first_full": 0}, {"last_full": -1}, {"budget_mb": float("nan")}])
+@pytest.mark.parametrize("bad", [{"interval": 0}, {"first_full": 0}, {"last_full": -1}])
 def test_a_bad_schedule_is_refused(bad):
     with pytest.raises(FRDiffError):
-        PaperSchedule(**{"name": "bad", **bad})
+        PaperSchedule("bad", **bad)
+
+
+def test_a_bad_budget_is_refused():
+    with pytest.raises(FRDiffError, match="budget"):
+        RunOptions(budget_mb=float("nan"))
 
 
 def test_steps_are_found_from_sigmas():
     sigmas = [10.0, 5.0, 2.0, 0.0]
-    assert [step_index(s, sigmas) for s in (11.0, 10.0, 7.0, 5.00001, 5.0, 3.0, 2.0, 0.1)] == [0, 0, 0, 1, 1, 1, 2, 2]
+    found = [step_of_sigma(sigma, sigmas) for sigma in (11.0, 10.0, 7.0, 5.00001, 5.0, 3.0, 2.0, 0.1)]
+    assert found == [0, 0, 0, 1, 1, 1, 2, 2]

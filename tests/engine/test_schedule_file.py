@@ -9,20 +9,21 @@ import pytest
 import safetensors.numpy
 
 from frdiff.auto_fr.calibrate import MOST_POINTS as MOST_POINTS_OF_A_CALIBRATION
+from frdiff.blocks.network_id import NetworkId
 from frdiff.errors import FRDiffError
 from frdiff.forecasting.rules import KRIGING, REUSE
-from frdiff.planning.prior import PriorSchedule
-from frdiff.planning.schedule import Course, StepKind
+from frdiff.planning.plan import StepKind
+from frdiff.planning.prior import DIAL_OPTIONS, PriorSchedule
+from frdiff.planning.run import SamplingRun
 from frdiff.schedule_files.calibrated import calibrated, distance, resample
 from frdiff.schedule_files.format import KEY, LARGEST_FILE, MOST_MOVES, from_bytes, to_bytes
-from frdiff.schedule_files.model import PRIOR, Milliseconds, Move, Point, ScheduleFile
-from frdiff.schedule_files.network_id import Network, Provenance
+from frdiff.schedule_files.model import PRIOR, Milliseconds, Move, Point, Provenance, ScheduleFile
 from frdiff.schedule_files.store import read_schedule, schedule_path, write_schedule
 
 quick = pytest.mark.quick
 
 F, P, S = StepKind.FULL, StepKind.PARTIAL, StepKind.SKIP
-NETWORK = Network("host.Net", "a" * 16, "b" * 16, "d" * 16)
+NETWORK = NetworkId("host.Net", "a" * 16, "b" * 16, "d" * 16)
 # What files from before have not.
 LATER_FIELDS = {"milliseconds", "moves"}
 TIMES = tuple(1 - i / 12 for i in range(13))
@@ -286,47 +287,47 @@ def test_resampling_keeps_the_share_of_full_steps_and_where_they_are(steps, mask
 @quick
 def test_where_the_prior_was_better_the_plan_is_the_priors():
     file = example(points=(replace(example().points[1], source=PRIOR),))
-    schedule, course = calibrated(file, 1.5), Course(TIMES)
+    schedule, course = calibrated(file, 1.5), SamplingRun(TIMES)
     assert schedule.plan(course) == PriorSchedule("", speedup=1.5).plan(course)
-    assert "better" in (schedule.shortfall(course) or "")
+    assert "better" in schedule.shortfall(course).sentence
 
 
 @quick
 def test_on_other_noise_levels_forecasts_are_placed_like_the_priors_and_partial_steps_resampled():
-    other = Course(TIMES[::2])
+    other = SamplingRun(TIMES[::2])
     assert calibrated(example(), 2).plan(other) == PriorSchedule("", speedup=2).plan(other)
     points = (Point(kinds("FpppFppFpFFF"), 0.5, 0.0, repair=0.5),)
     noisy = calibrated(example(points=points, stochastic=True, partial_cost=0.1), 2)
-    course = Course(TIMES[::2], stochastic=True)
+    course = SamplingRun(TIMES[::2], stochastic=True)
     assert [step.kind for step in noisy.plan(course)] == resample(points[0].kinds, TIMES, course.times)
-    assert noisy.repair == 0.5
+    assert noisy.options.repair == 0.5
 
 
 @quick
 def test_a_file_of_repeated_outputs_is_carried_over_as_it_is():
     """The paper's schedules were learned for repeated outputs, which want other keyframes than forecasts."""
     points = (Point(kinds("FssFsFsFsFFs"), 0.5, 0.0, error=0.1, prior_error=0.2),)
-    schedule, other = calibrated(example(points=points, forecaster=REUSE), 2), Course(TIMES[::2])
+    schedule, other = calibrated(example(points=points, forecaster=REUSE), 2), SamplingRun(TIMES[::2])
     assert [step.kind for step in schedule.plan(other)] == resample(points[0].kinds, TIMES, other.times)
-    assert schedule.forecaster is REUSE and schedule.repair == 0.0
+    assert schedule.options.forecaster is REUSE and schedule.options.repair == 0.0
     beaten = calibrated(example(points=(replace(points[0], source=PRIOR),), forecaster=REUSE), 2)
     assert beaten.plan(other) == PriorSchedule("", speedup=2).plan(other)
-    assert (beaten.forecaster, beaten.repair) == (KRIGING, PriorSchedule.repair)
+    assert beaten.options.forecaster is KRIGING and beaten.options.repair == DIAL_OPTIONS.repair
 
 
 @quick
 def test_a_sampler_that_adds_noise_gets_the_prior():
-    course = Course(TIMES, stochastic=True)
+    course = SamplingRun(TIMES, stochastic=True)
     schedule = calibrated(example(), 2)
     assert schedule.plan(course) == PriorSchedule("", speedup=2).plan(course)
-    assert "deterministic" in (schedule.shortfall(course) or "")
+    assert "deterministic" in schedule.shortfall(course).sentence
 
 
 @quick
 def test_it_says_how_far_it_is_from_what_it_was_made_for():
     schedule = calibrated(example(), 2)
-    assert schedule.shortfall(Course(TIMES)) is None
-    assert "12 steps and carried over to 6" in (schedule.shortfall(Course(TIMES[::2])) or "")
+    assert schedule.shortfall(SamplingRun(TIMES)) is None
+    assert "12 steps and carried over to 6" in schedule.shortfall(SamplingRun(TIMES[::2])).sentence
     assert distance(TIMES, TIMES[::2]) < 1e-9 < distance(TIMES, TIMES[4:])
 
 
@@ -334,8 +335,8 @@ def test_it_says_how_far_it_is_from_what_it_was_made_for():
 def test_another_network_is_refused_and_other_weights_are_noted():
     schedule = calibrated(example(), 2)
     assert schedule.accept(lambda: NETWORK) is None
-    assert "other weights" in (schedule.accept(lambda: replace(NETWORK, weights="c" * 16)) or "")
-    assert "LoRAs or other patches" in (schedule.accept(lambda: replace(NETWORK, patches="")) or "")
+    assert "other weights" in schedule.accept(lambda: replace(NETWORK, weights="c" * 16)).sentence
+    assert "LoRAs or other patches" in schedule.accept(lambda: replace(NETWORK, patches="")).sentence
     with pytest.raises(FRDiffError, match="class Net"):
         schedule.accept(lambda: replace(NETWORK, cls="host.Other"))
     with pytest.raises(FRDiffError, match="other layer sizes"):
@@ -344,4 +345,4 @@ def test_another_network_is_refused_and_other_weights_are_noted():
 
 @quick
 def test_the_forecaster_is_the_files():
-    assert calibrated(example(), 2).forecaster is KRIGING
+    assert calibrated(example(), 2).options.forecaster is KRIGING

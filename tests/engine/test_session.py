@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+from driver import call, start
 
 from frdiff.blocks.families import Family
+from frdiff.planning.paper import PaperSchedule
+from frdiff.planning.plan import Plan, StepKind, StepPlan
 from frdiff.planning.presets import for_speedup
-from frdiff.planning.schedule import PaperSchedule, Schedule, StepKind, StepPlan
-from frdiff.runtime.session import Session
+from frdiff.planning.schedule import Schedule
 
 pytestmark = pytest.mark.quick
 
@@ -44,8 +46,8 @@ class Network(torch.nn.Module):
 class Watching(Schedule):
     """Every step full, with all stages remembered."""
 
-    def plan(self, course):
-        return (StepPlan(StepKind.FULL, keeps_stages=True),) * course.steps
+    def plan(self, run):
+        return Plan((StepPlan(StepKind.FULL, keeps_stages=True),) * run.length)
 
 
 FAMILIES = {
@@ -56,13 +58,13 @@ SIGMAS = [8.0, 6.0, 4.0, 3.0, 2.0, 1.0, 0.0]
 
 
 def run(network, schedule, sigmas=SIGMAS, visited=None, keys=("cond",)):
-    session = Session(schedule, sigmas, families=FAMILIES)
+    session = start(schedule, sigmas, FAMILIES)
     outputs = []
     for sigma in visited or sigmas[:-1]:
         session.begin_evaluation(sigma)
         for number, key in enumerate(keys):
             x = torch.linspace(-1, 1, 5) + sigma / 10 + number
-            outputs.append(session.call(key, network, lambda x=x, sigma=sigma: network(x, sigma)))
+            outputs.append(call(session, key, network, lambda x=x, sigma=sigma: network(x, sigma)))
     return outputs, session.close()
 
 
@@ -109,10 +111,10 @@ def test_a_stale_memory_is_not_used():
 def test_conditions_that_come_and_go_leave_nothing():
     """Moving windows make a new stream at each step, and the dial has no partial steps to remember stages for."""
     network, sigmas = Network(Block), [20.0 * 0.9**step for step in range(60)]
-    session = Session(for_speedup(2.0), [*sigmas, 0.0], families=FAMILIES)
+    session = start(for_speedup(2.0), [*sigmas, 0.0], FAMILIES)
     for step, sigma in enumerate(sigmas):
         session.begin_evaluation(sigma)
-        session.call(step, network, lambda sigma=sigma: network(torch.ones(5), sigma))
+        call(session, step, network, lambda sigma=sigma: network(torch.ones(5), sigma))
     report = session.close()
     assert report.counts["full"] == 60 and 0 < report.bytes_kept < 40 * 5 * 4
 
@@ -120,10 +122,10 @@ def test_conditions_that_come_and_go_leave_nothing():
 def test_modules_are_left_as_they_were_after_an_error():
     network = Network(Block)
     before = [dict(module.__dict__) for module in network.modules()]
-    session = Session(PaperSchedule(""), SIGMAS, families=FAMILIES)
+    session = start(PaperSchedule(""), SIGMAS, FAMILIES)
     session.begin_evaluation(8.0)
     with pytest.raises(TypeError):
-        session.call("cond", network, lambda: network(torch.ones(2), None))
+        call(session, "cond", network, lambda: network(torch.ones(2), None))
     assert [set(m.__dict__) for m in network.modules()] == [set(b) for b in before]
 
 

@@ -6,7 +6,7 @@ import torch
 from frdiff.blocks.families import Family
 from frdiff.blocks.stages import StageCall, find_stages
 from frdiff.forward_patch import swapped
-from frdiff.store import Features
+from frdiff.store import Store
 
 pytestmark = pytest.mark.quick
 X = ((0, "x"),)
@@ -119,10 +119,10 @@ FAMILIES = {
 class Memory:
     """Remembers a call of a module, and reuses it in others."""
 
-    def __init__(self, module, finer=False):
+    def __init__(self, module, branches=False):
         self.module = module
-        self.stages = find_stages(module, FAMILIES, finer)
-        self.features = Features(1e9, 1)
+        self.stages = find_stages(module, FAMILIES, branches)
+        self.features = Store(1e9, 1)
         self.stream = self.features.start("key")
 
     def remember(self, *args, **kwargs):
@@ -196,7 +196,7 @@ def test_a_childs_value_is_kept_and_what_works_for_it_is_idle():
 
 
 def test_branches_are_kept_before_their_gates():
-    blocks, branches = Memory(Branched()), Memory(Branched(), finer=True)
+    blocks, branches = Memory(Branched()), Memory(Branched(), branches=True)
     assert [stage.path for stage in blocks.stages] == [""] and len(branches.stages) == 2
     branches.remember(ones(1), 1.0)
     for _ in range(2):
@@ -206,7 +206,7 @@ def test_branches_are_kept_before_their_gates():
 
 def test_a_block_without_branches_stays_whole():
     block = OneTuple()
-    assert find_stages(block, FAMILIES, finer=True) == find_stages(block, FAMILIES) != ()
+    assert find_stages(block, FAMILIES, branches=True) == find_stages(block, FAMILIES) != ()
 
 
 def test_every_run_of_a_block_in_a_call_has_its_own_memory():

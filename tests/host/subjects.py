@@ -128,16 +128,16 @@ def custom_schedule(host, preset="custom", interval=1, mixing=False, budget=4096
     return node(host, "FRDiffSchedule", preset, interval, mixing, 1, 0, budget)
 
 
-def watching(host, finer=False):
+def watching(host, branches=False):
     """A schedule with every step full, all stages remembered at each of them and none reused."""
     paper = type(custom_schedule(host))
-    module = sys.modules[paper.__module__]
+    plans = sys.modules[paper.__module__.replace(".paper", ".plan")]
 
     class Watching(paper):
-        def plan(self, course):
-            return tuple(module.StepPlan(module.StepKind.FULL, keeps_stages=True) for _ in range(course.steps))
+        def plan(self, run):
+            return plans.Plan((plans.StepPlan(plans.StepKind.FULL, keeps_stages=True),) * run.length)
 
-    return Watching("watching", finer=finer)
+    return Watching("watching", replace(paper("").options, branches=branches))
 
 
 def demo_subject(host, name, width=16, batch=1):

@@ -10,10 +10,10 @@ TOLERANCE = {"rtol": 1e-6, "atol": 1e-6}
 @pytest.fixture
 def reused(engine):
     """What a block returns for its second call when it remembers the first."""
-    stages, features = engine("blocks.stages"), engine("store").Features(1e12, 1)
+    stages, features = engine("blocks.stages"), engine("store").Store(1e12, 1)
 
-    def reused(block, first, second, finer=False):
-        found, stream = stages.find_stages(block, finer=finer), features.start("key")
+    def reused(block, first, second, branches=False):
+        found, stream = stages.find_stages(block, branches=branches), features.start("key")
         with torch.inference_mode():
             with engine("forward_patch").swapped(stages.StageCall(found, stream, features).remembering()):
                 run(block, first)
@@ -175,7 +175,7 @@ def test_residuals_add_to_the_inputs_that_they_came_from(host, reused, name, pat
 
 
 @torch.inference_mode()
-def test_finer_stages_keep_the_gates_fresh(host, reused):
+def test_branches_stages_keep_the_gates_fresh(host, reused):
     block, first, second = two_calls(host, "wan21", lambda network: network.blocks[0])
     kept, names = [], ("self_attn", "cross_attn", "ffn")
     handles = [getattr(block, name).register_forward_hook(lambda m, a, out: kept.append(out)) for name in names]
@@ -185,4 +185,4 @@ def test_finer_stages_keep_the_gates_fresh(host, reused):
     attention, cross, ffn = kept
     gates = (block.modulation.unsqueeze(0) + second[1]["e"]).unbind(2)
     expected = second[0][0] + attention * gates[2] + cross + ffn * gates[5]
-    torch.testing.assert_close(reused(block, first, second, finer=True), expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(reused(block, first, second, branches=True), expected, rtol=1e-5, atol=1e-6)

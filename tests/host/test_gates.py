@@ -35,10 +35,9 @@ def learned(subject, sampler="euler", **settings):
 
 def repeating(subject, keyframes):
     """A schedule that computes these steps and repeats the last output at the others, as the gates do."""
-    names = ("auto_fr.rollout", "auto_fr.refine", "planning.schedule", "forecasting.rules")
-    rollout, refine, schedule, forecast = (module(subject, f"frdiff.{name}") for name in names)
-    plan = refine.plan_between(keyframes, STEPS, schedule.StepKind.SKIP)
-    return rollout.FixedSchedule("even", forecast.REUSE, fixed=plan)
+    rollout = module(subject, "frdiff.auto_fr.rollout")
+    # Without options, outputs are repeated.
+    return rollout.FixedSchedule("even", fixed=rollout.Plan.with_keyframes(keyframes, STEPS))
 
 
 @pytest.mark.parametrize("subject", ["dit"], indirect=True)
@@ -89,9 +88,9 @@ class Toy(torch.nn.Module):
 
     steps = 24
 
-    def __init__(self, facts):
+    def __init__(self, engine):
         super().__init__()
-        self.facts = facts
+        self.contract, self.level = engine("engine"), engine("sampler.noise_levels").NoiseLevel
         weight = torch.randn(8, 8, generator=torch.Generator().manual_seed(1)) / 3
         self.weight = torch.nn.Parameter(weight)
 
@@ -100,12 +99,12 @@ class Toy(torch.nn.Module):
 
     def sample(self, make, seed, steps=None):
         sigmas = [1 - i / self.steps for i in range(self.steps + 1)]
-        engine = make(self.facts(sigmas, lambda sigma: sigma))
+        engine = make(self.contract.RunFacts(sigmas, lambda sigma: self.level(sigma, sigma, 1.0, -sigma)))
         x = torch.randn(1, 4, 8, generator=torch.Generator().manual_seed(seed))
         try:
             for sigma, following in zip(sigmas, sigmas[1:], strict=False):
                 engine.begin_evaluation(sigma, x)
-                velocity = engine.call("condition", self, lambda x=x, sigma=sigma: self(x, sigma))
+                velocity = engine.call(self.contract.NetworkCall("all", self, lambda x=x, t=sigma: self(x, t)))
                 engine.end_evaluation(x - sigma * velocity)
                 x = x + (following - sigma) * velocity
         finally:
@@ -119,14 +118,14 @@ def gates(host):
 
 
 @pytest.fixture
-def toy(gates):
-    return Toy(gates.RunFacts)
+def toy(engine):
+    return Toy(engine)
 
 
 def learned_from(toy, gates, engine, **settings):
     """The file of gates that were learned from the toy."""
-    known = engine("schedule_files.network_id")
-    made = known.Provenance(known.Network("", "", ""), "FLOW", "euler", "linear", 1.0, "4x8", 0, "0.1.0", "2026-01-01")
+    network = engine("blocks.network_id").NetworkId("", "", "")
+    made = gates.Provenance(network, "FLOW", "euler", "linear", 1.0, "4x8", 0, "0.1.0", "2026-01-01")
     return gates.learn(toy.sample, made, "gates", 1, gates.GateSettings(**settings))
 
 
@@ -152,13 +151,15 @@ def repeated(toy, gates, keyframes):
     return toy.sample(lambda facts: gates.GatedRun(opened, facts, gates.StandIns()), 77)
 
 
-def test_two_calls_of_one_condition_repeat_each_its_own_output(gates):
+def test_each_stream_repeats_its_own_output(gates):
     network = torch.nn.Identity()
     run = gates.GatedRun(torch.tensor([1.0, 0.0]), gates.RunFacts([1.0, 0.5, 0.0]), gates.StandIns())
     outputs = []
     for sigma, inputs in ((1.0, (1.0, 2.0)), (0.5, (3.0, 4.0))):
         run.begin_evaluation(sigma)
-        outputs += [float(run.call("condition", network, lambda x=x: network(torch.tensor(x)))) for x in inputs]
+        for stream, x in zip(("positive", "negative"), inputs, strict=True):
+            call = gates.NetworkCall(stream, network, lambda x=x: network(torch.tensor(x)))
+            outputs.append(float(run.call(call)))
     assert outputs == [1.0, 2.0, 1.0, 2.0]
 
 

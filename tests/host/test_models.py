@@ -98,14 +98,14 @@ def test_paper_schedule_counts_what_ran_and_leaves_nothing_behind(tiny, host, te
 
 @pytest.mark.parametrize("finer", [False, True], ids=["blocks", "finer"])
 def test_partial_steps_compute_no_stage(tiny, host, engine, tell, finer):
-    stages = engine("blocks.stages").find_stages(tiny.network, finer=finer)
-    constants = engine("blocks.families").constants_of(tiny.network)
+    stages = engine("blocks.stages").find_stages(tiny.network, branches=finer)
+    constants = engine("blocks.families").invariants_of(tiny.network)
     workers = [worker(stage) for stage in stages]
     with Counting(workers) as counting:
         plain = tiny.sample(steps=4)
         expected = [count // 2 for count in counting.counts]
         counting.counts = [0] * len(workers)
-        latent, report = tiny.frdiff(schedule(host, finer=finer), steps=4)
+        latent, report = tiny.frdiff(schedule(host, branches=finer), steps=4)
     assert report.counts == {"full": 2, "partial": 2, "skip": 0}
     assert counting.counts == expected and sum(expected) > 0
     assert report.stages == len(stages) and report.bytes_kept > 0
@@ -117,7 +117,7 @@ def test_partial_steps_compute_no_stage(tiny, host, engine, tell, finer):
 @pytest.mark.parametrize("finer", [False, True], ids=["blocks", "finer"])
 def test_a_repeated_call_gives_the_same_from_memory(tiny, host, engine, tell, finer):
     """Residuals and values added to the inputs that they came from; wrongly paired they would give another output."""
-    first, second = full_and_partial(engine, tiny, schedule(host, finer=finer))
+    first, second = full_and_partial(engine, tiny, schedule(host, branches=finer))
     torch.testing.assert_close(second, first, rtol=1e-4, atol=1e-4 * float(first.std()))
     tell(tiny.name, **{"finer repeated" if finer else "repeated": "same"})
 
@@ -125,7 +125,7 @@ def test_a_repeated_call_gives_the_same_from_memory(tiny, host, engine, tell, fi
 @pytest.mark.parametrize("name", ["lumina2", "zimage", "omnigen2", "ace_step", "sd3", "wan21", "wan_vace"])
 def test_what_does_not_depend_on_the_timestep_is_computed_once(host, engine, name):
     tiny = load(host, name)
-    pieces = engine("blocks.families").constants_of(tiny.network)
+    pieces = engine("blocks.families").invariants_of(tiny.network)
     assert pieces
     with Counting(pieces.values()) as counting:
         plain = tiny.sample()

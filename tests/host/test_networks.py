@@ -37,8 +37,8 @@ def calibrated(subject, seed=5):
 
 def notes(subject, schedule):
     """What the report of a run says of the network."""
-    reasons = subject.frdiff(steps=STEPS, schedule=schedule)[1].reasons
-    return [known for known in (OTHER_PATCHES, OTHER_WEIGHTS) if known in " ".join(reasons)]
+    text = subject.frdiff(steps=STEPS, schedule=schedule)[1].text()
+    return [known for known in (OTHER_PATCHES, OTHER_WEIGHTS) if known in text]
 
 
 def test_a_lora_is_noted_where_the_calibration_had_another_or_none(subject, folder):

@@ -49,7 +49,7 @@ def parts(latent):
     return picture, sound
 
 
-def same(latent, other):
+def equal(latent, other):
     return all(map(torch.equal, parts(latent), parts(other)))
 
 
@@ -58,7 +58,7 @@ def test_all_full_is_the_plain_run(tiny, host, sampler):
     plain = tiny.sample(steps=6, sampler=sampler)
     for every in (schedule(host, interval=1), watching(host)):
         latent, report = tiny.frdiff(every, steps=6, sampler=sampler)
-        assert same(latent, plain) and report.counts["full"] == 6
+        assert equal(latent, plain) and report.counts["full"] == 6
 
 
 @pytest.mark.parametrize("sampler", ["euler", "dpmpp_2m", "euler_ancestral", "dpmpp_2m_sde"])
@@ -80,16 +80,16 @@ def test_the_papers_schedule_runs(tiny, host):
 
 @pytest.mark.parametrize("finer", [False, True], ids=["blocks", "finer"])
 def test_partial_steps_compute_no_stage(tiny, host, engine, finer):
-    stages = engine("blocks.stages").find_stages(tiny.network, finer=finer)
+    stages = engine("blocks.stages").find_stages(tiny.network, branches=finer)
     with Counting(stage.module for stage in stages) as counting:
-        _, report = tiny.frdiff(schedule(host, finer=finer), steps=4)
+        _, report = tiny.frdiff(schedule(host, branches=finer), steps=4)
     assert report.stages == len(stages) >= 3 and report.counts["partial"] == 2
     assert set(counting.counts) == {2}
 
 
 @pytest.mark.parametrize("finer", [False, True], ids=["blocks", "finer"])
 def test_a_repeated_call_gives_the_same_from_memory(tiny, host, engine, finer):
-    for first, second in zip(*full_and_partial(engine, tiny, schedule(host, finer=finer)), strict=True):
+    for first, second in zip(*full_and_partial(engine, tiny, schedule(host, branches=finer)), strict=True):
         torch.testing.assert_close(second, first, rtol=1e-4, atol=1e-4 * float(first.std()))
 
 

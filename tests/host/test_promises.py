@@ -159,7 +159,7 @@ def test_10_the_budget_is_kept(subject, host, engine):
         computed.append(sum(counting.counts))
         kept.append(report.bytes_kept)
         assert torch.isfinite(latent).all() and report.bytes_kept <= budget * 1e6 + outputs
-        assert sum("The cache budget" in reason for reason in report.reasons) == (share < 1)
+        assert sum("The cache budget" in reason.sentence for reason in report.reasons) == (share < 1)
     # Less memory, more work, one step after the other; without any, all of it.
     assert computed == sorted(computed) and kept == sorted(kept, reverse=True) and len(set(computed)) >= 4
     assert computed[0] == 4 * len(stages) and computed[-1] == 8 * len(stages)
@@ -252,11 +252,11 @@ def test_13_one_calibration_file_serves_every_number_of_steps(subject, host, tmp
         plain, (latent, report) = subject.sample(steps=steps), subject.frdiff(steps=steps, schedule=schedule)
         assert report.schedule == schedule.name and report.counts["full"] < steps
         assert relative(latent, plain) < relative(subject.sample(steps=report.counts["full"]), plain)
-        assert not any("other weights" in reason for reason in report.reasons)
+        assert not any("other weights" in reason.sentence for reason in report.reasons)
         kept = schedule.point.source == "calibrated"
-        assert any(f"carried over to {steps}" in reason for reason in report.reasons) == (kept and steps != 20)
+        assert any(f"carried over to {steps}" in reason.sentence for reason in report.reasons) == (kept and steps != 20)
         not_better = f"nothing in {schedule.file.name} is known to be better"
-        assert any(not_better in reason for reason in report.reasons) != kept
+        assert any(not_better in reason.sentence for reason in report.reasons) != kept
     for file in (f"shipped: demo_{other}_20", f"shipped: demo_{other}_50"):
         with pytest.raises(ValueError, match="was calibrated for a network of class .* Choose a schedule made for it"):
             subject.frdiff(steps=20, schedule=node(host, "FRDiffScheduleLoader", file, 2.0))
@@ -275,7 +275,7 @@ def test_13_a_file_for_other_weights_is_noted(subject, host):
     finally:
         with torch.inference_mode():
             subject.network.load_state_dict(weights)
-    assert any("other weights of the same architecture" in reason for reason in report.reasons)
+    assert any("other weights of the same architecture" in reason.sentence for reason in report.reasons)
 
 
 def test_14_one_dial_with_a_default(host):
@@ -318,18 +318,18 @@ def test_18_remembered_tensors_are_never_written(subject, host):
 
 
 def test_19_a_changed_call_has_its_own_stream(subject, pack):
-    key = __import__(f"{pack.__name__}.nodes.host.attach", fromlist=["stream_key"]).stream_key
+    key = __import__(f"{pack.__name__}.nodes.host.identity", fromlist=["call_key"]).call_key
     x = torch.zeros(1, 16, 8, 8)
     base = {"uuids": ["a"], "cond_or_uncond": [0]}
     patched = {**base, "patches_replace": {"attn1": {("middle", 0): None}}}
     control = {"input": [None], "middle": [x]}
     model = subject.model.model
     keys = [
-        key(x, base, None, model), key(x, patched, None, model), key(x, base, control, model),
-        key(x, {**base, "uuids": ["b"]}, None, model), key(x[..., :4], base, None, model),
+        key(x, base, None, model, {}), key(x, patched, None, model, {}), key(x, base, control, model, {}),
+        key(x, {**base, "uuids": ["b"]}, None, model, {}), key(x[..., :4], base, None, model, {}),
     ]  # fmt: skip
     assert len(set(keys)) == len(keys)
-    assert key(x, base, None, model) == key(x, dict(base), {"input": [None]}, model)
+    assert key(x, base, None, model, {}) == key(x, dict(base), {"input": [None]}, model, {})
 
 
 def test_20_context_windows_have_streams_of_their_own(host):

@@ -145,5 +145,5 @@ def test_a_model_that_goes_from_picture_to_picture_has_flow_times(pack, subject)
 
     model = subject.model.clone()
     model.add_object_patch("model_sampling", FromPicture())
-    flow_time = importlib.import_module(f"{pack.__name__}.nodes.host.attach").flow_time_of(model)
-    assert [flow_time(sigma) for sigma in (1.0, 0.25, 0.0)] == [1.0, 0.25, 0.0]
+    level_of = importlib.import_module(f"{pack.__name__}.nodes.host.noise_levels").noise_levels_of(model)
+    assert [level_of(sigma).time for sigma in (1.0, 0.25, 0.0)] == [1.0, 0.25, 0.0]

@@ -58,7 +58,7 @@ def test_the_plan_is_what_a_run_of_a_standard_model_does(planning, host, pack, s
     session = importlib.import_module(f"{pack.__name__}.frdiff.runtime.session")
     real = session.Session
     hosts = importlib.import_module(f"{pack.__name__}.nodes.host.attach")
-    cells, kinds = (importlib.import_module(f"{pack.__name__}.frdiff.{name}") for name in ("reporting.step_map", "planning.schedule"))
+    cells = importlib.import_module(f"{pack.__name__}.frdiff.reporting.step_map")
 
     def watched(*args, **kwargs):
         recorded.append(real(*args, **kwargs))
@@ -70,8 +70,8 @@ def test_the_plan_is_what_a_run_of_a_standard_model_does(planning, host, pack, s
         demo.sample(patched, rest["steps"], 3.0, rest["sampler_name"], rest["scheduler"], denoise=rest["denoise"])
     answer = ask(planning, **settings)
     assert [cell["sigma"] for cell in answer["cells"]] == pytest.approx(recorded[0].sigmas[:-1])
-    assert answer["counts"] == {kind.value: count for kind, count in kinds.counts(recorded[0].plan).items()}
-    shown = cells.planned_cells(recorded[0].sigmas, recorded[0].plan, recorded[0].owners)
+    assert answer["counts"] == {kind.value: count for kind, count in recorded[0].plan.counts.items()}
+    shown = cells.planned_cells(recorded[0].sigmas, recorded[0].plan)
     assert answer["cells"] == [vars(cell) for cell in shown]
 
 
@@ -227,7 +227,8 @@ def test_the_dial_of_each_point_of_a_front_means_this_point(fronts, pack, engine
             if row["error"] is not None:
                 assert row["estimate"] == pytest.approx(row["error"])
         # No speed that the dial can be set to is left out.
-        tenths = {round(1 / engine("schedule_files.calibrated").calibrated(file, dial / 10).point.cost, 6) for dial in range(10, 101)}
+        calibrated = engine("schedule_files.calibrated").calibrated
+        tenths = {round(1 / calibrated(file, dial / 10).point.cost, 6) for dial in range(10, 101)}
         assert {round(row["speedup"], 6) for row in front["points"]} == tenths
 
 

@@ -23,9 +23,10 @@ def subject(host, request):
 class TwoClones:
     """The two conditions of each step, each on a clone of the network of its own."""
 
-    def __init__(self, subject, session_module, schedule):
+    def __init__(self, subject, engine, schedule):
         self.networks = [subject.network, copy.deepcopy(subject.network)]
-        self.Session, self.schedule = session_module.Session, schedule
+        self.Session, self.schedule = engine("runtime.session").Session, schedule
+        self.call_of, self.facts = engine("engine").NetworkCall, engine("engine").RunFacts(SIGMAS)
         generator = torch.Generator().manual_seed(0)
         self.context = [torch.randn(1, 6, 128, generator=generator) for _ in self.networks]
         self.x = torch.randn(1, 16, 4, 4, generator=generator)
@@ -35,11 +36,11 @@ class TwoClones:
         x, t = self.x * (1 + 0.05 * step), torch.full((1,), 0.9 - 0.1 * step)
         y = None if hasattr(network, "out") else torch.zeros(1, 128)
         with torch.inference_mode():
-            return session.call(number, network, lambda: network(x, t, context, y=y))
+            return session.call(self.call_of(number, network, lambda: network(x, t, context, y=y)))
 
     def run(self, each):
         """All outputs and the report; `each` maps a function over the conditions."""
-        session, outputs = self.Session(self.schedule, SIGMAS), []
+        session, outputs = self.Session(self.schedule, self.facts), []
         for step, sigma in enumerate(SIGMAS[:-1]):
             session.begin_evaluation(sigma)
             outputs += each(lambda number, step=step: self.answer(session, number, step), range(len(self.networks)))
@@ -50,9 +51,8 @@ def serially(answer, numbers):
     return [answer(number) for number in numbers]
 
 
-def test_two_threads_give_what_one_gives(subject, host, pack):
-    clones = TwoClones(subject, __import__(f"{pack.__name__}.frdiff.runtime.session", fromlist=["Session"]),
-                       custom_schedule(host, interval=2, mixing=True))  # fmt: skip
+def test_two_threads_give_what_one_gives(subject, host, engine):
+    clones = TwoClones(subject, engine, custom_schedule(host, interval=2, mixing=True))
     before = [set(module.__dict__) for network in clones.networks for module in network.modules()]
     expected, serial = clones.run(serially)
     assert serial.counts == {"full": 3, "partial": 1, "skip": 1}
@@ -65,12 +65,11 @@ def test_two_threads_give_what_one_gives(subject, host, pack):
     assert [set(module.__dict__) for network in clones.networks for module in network.modules()] == before
 
 
-def test_two_threads_share_a_budget_that_is_too_small(subject, host, pack):
+def test_two_threads_share_a_budget_that_is_too_small(subject, host, engine):
     """Which thread comes first makes no difference to what is remembered."""
-    session = __import__(f"{pack.__name__}.frdiff.runtime.session", fromlist=["Session"])
-    _, free = TwoClones(subject, session, custom_schedule(host, interval=2, mixing=False)).run(serially)
+    _, free = TwoClones(subject, engine, custom_schedule(host, interval=2, mixing=False)).run(serially)
     tight = custom_schedule(host, interval=2, mixing=False, budget=0.5 * free.bytes_kept / 1e6)
-    clones = TwoClones(subject, session, tight)
+    clones = TwoClones(subject, engine, tight)
     expected, serial = clones.run(serially)
     assert serial.counts["partial"] and "MB holds" in serial.text()
     with ThreadPoolExecutor(2) as pool:
@@ -82,15 +81,14 @@ def test_two_threads_share_a_budget_that_is_too_small(subject, host, pack):
 
 def untimed(report):
     """The reasons that do not depend on what else the machine does."""
-    return [reason for reason in report.reasons if not reason.startswith("Reused steps took")]
+    return [reason for reason in report.reasons if reason.code != "reuse-not-cheaper"]
 
 
 class SampledClones(TwoClones):
     """Euler with guidance over the two conditions, as a calibration runs it; counts what is really computed."""
 
     def __init__(self, subject, engine):
-        super().__init__(subject, engine("runtime.session"), None)
-        self.facts = engine("engine").RunFacts(SIGMAS)
+        super().__init__(subject, engine, None)
         self.each, self.computed = serially, []
         names = {name for name, _ in subject.network.named_modules()}
         layer = next(name for name in LAST_LAYERS if name in names)
@@ -183,7 +181,7 @@ def assert_known_again(subject, networks):
     module = partial(pack_module, subject.host)
     inputs = (subject.model, subject.positive, subject.negative, subject.latent)
     request = module("nodes.calibration_request").Request(*inputs, 5, 6, 3.0, "euler", "normal", "quick", "mine", 2.0)
-    plan = module("frdiff.auto_fr.refine").plan_between(range(6), 6, module("frdiff.planning.schedule").StepKind.SKIP)
+    plan = module("frdiff.planning.plan").Plan.with_keyframes(range(6), 6)
     computed, layer = [], next(name for name in LAST_LAYERS if name in dict(networks[0].named_modules()))
     handles = [
         network.get_submodule(layer).register_forward_pre_hook(lambda *_: computed.append(1)) for network in networks

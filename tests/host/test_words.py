@@ -87,21 +87,22 @@ def test_a_workflow_names_what_it_needs(path, host):
             assert model["url"].endswith("/" + model["name"]) and model["directory"]
 
 
-def test_every_reason_is_explained(pack):
+def test_every_reason_is_explained(engine):
     """Sentences that a report can give are in the troubleshooting, at least their telling part."""
-    import importlib
-
     page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="ascii")
     quoted = [part.replace("...", "{}") for part in re.findall(r"^\| `([^`]+)`", page, re.M)]
     patterns = [re.compile(".*".join(map(re.escape, part.split("{}")))) for part in quoted]
-    reasons = [
-        value
-        for name in ("runtime.session", "runtime.budget", "runtime.follower", "planning.prior", "blocks.discovery")
-        for key, value in vars(importlib.import_module(f"{pack.__name__}.frdiff.{name}")).items()
-        if key.isupper() and isinstance(value, str) and value.endswith(".") and " " in value
-    ]
-    assert len(reasons) >= 8
-    assert [reason for reason in reasons if not any(pattern.search(reason) for pattern in patterns)] == []
+    reasons = engine("reasons").REASONS
+    assert len(reasons) >= 25
+    plain = {code: re.sub(r"\{[^}]*\}", "{}", reason.sentence) for code, reason in reasons.items()}
+    assert [code for code, sentence in plain.items() if not any(pattern.search(sentence) for pattern in patterns)] == []
+
+
+def test_reasons_have_codes_of_their_own(engine):
+    table = vars(engine("reasons"))
+    reasons = [each for each in table.values() if isinstance(each, table["Reason"])]
+    assert len({reason.code for reason in reasons}) == len({reason.sentence for reason in reasons}) == len(reasons)
+    assert all(re.fullmatch(r"[a-z][a-z-]+", reason.code) and reason.sentence[-1] in ".}" for reason in reasons)
 
 
 def test_the_package_has_what_runs_and_nothing_else():

@@ -45,10 +45,10 @@ class Model:
         return latent["samples"], report
 
 
-def schedule(host, preset="custom", interval=2, mixing=False, budget=4096.0, finer=False):
+def schedule(host, preset="custom", interval=2, mixing=False, budget=4096.0, branches=False):
     node = host.NODE_CLASS_MAPPINGS["FRDiffSchedule"]
     made = node.execute(preset, interval, mixing, 1, 0, budget).result[0]
-    return dataclasses.replace(made, finer=finer)
+    return dataclasses.replace(made, options=dataclasses.replace(made.options, branches=branches))
 
 
 class Counting:
@@ -103,12 +103,14 @@ def cloned(value):
 
 def full_and_partial(engine, tiny, schedule):
     """What a network answers to the same call twice: computed in full, and then in part."""
-    session = engine("runtime.session").Session(schedule, [2.0, 1.0, 0.0])
+    contract = engine("engine")
+    session = engine("runtime.session").Session(schedule, contract.RunFacts([2.0, 1.0, 0.0]))
     args, kwargs = calls_of(tiny, tiny.network, steps=1)[0]
     outputs = []
     for sigma in (2.0, 1.0):
         session.begin_evaluation(sigma)
         with torch.inference_mode():
-            outputs.append(session.call("key", tiny.network, lambda: tiny.network(*cloned(args), **cloned(kwargs))))
+            call = contract.NetworkCall("key", tiny.network, lambda: tiny.network(*cloned(args), **cloned(kwargs)))
+            outputs.append(session.call(call))
     assert [record.kind for record in session.close().records] == ["full", "partial"]
     return outputs

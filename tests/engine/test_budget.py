@@ -4,13 +4,14 @@ from unittest import mock
 
 import pytest
 import torch
+from driver import call, start
 
 from frdiff.blocks import families
 from frdiff.blocks.families import Family
 from frdiff.blocks.stages import find_stages
-from frdiff.planning.schedule import PaperSchedule
+from frdiff.planning.paper import PaperSchedule
+from frdiff.planning.schedule import RunOptions
 from frdiff.runtime.budget import fitting, work
-from frdiff.runtime.session import Session
 
 pytestmark = pytest.mark.quick
 
@@ -60,20 +61,20 @@ FAMILIES = {f"{__name__}.Block": Family(((0, "x"),), branches=("one", "two"))}
 
 def run(schedule, keys=("cond",), sigmas=SIGMAS, **options):
     network = Network()
-    session, counts = Session(schedule, sigmas, families=FAMILIES, **options), []
+    session, counts = start(schedule, sigmas, FAMILIES, **options), []
     for sigma in sigmas[:-1]:
         before = [block.computed for block in network.blocks]
         session.begin_evaluation(sigma)
         for number, key in enumerate(keys(sigma) if callable(keys) else keys):
             x = torch.linspace(-1, 1, 8).reshape(2, 4) + sigma / 10 + number
             with torch.no_grad():
-                session.call(key, network, lambda x=x: network(x))
+                call(session, key, network, lambda x=x: network(x))
         counts.append([block.computed - b for block, b in zip(network.blocks, before, strict=True)])
     return counts, session.close()
 
 
 def paper(blocks, **options):
-    return PaperSchedule("", mixing=False, budget_mb=blocks * BLOCK / 1e6, **options)
+    return PaperSchedule("", RunOptions(budget_mb=blocks * BLOCK / 1e6, **options), mixing=False)
 
 
 FULL, NONE = [1, 1, 1], [0, 0, 0]
@@ -88,7 +89,7 @@ def test_what_saves_most_for_its_size_is_kept(blocks, first, later):
     counts, report = run(paper(blocks))
     assert counts == [FULL, first, FULL, later, FULL, later]
     assert report.bytes_kept <= (blocks + 1) * BLOCK
-    told = [reason for reason in report.reasons if "budget" in reason]
+    told = [reason.sentence for reason in report.reasons if "budget" in reason.code]
     assert len(report.reasons) == len(told) == (blocks < 3)
     assert not told or f"holds {int(blocks)} of 3 stages" in told[0]
 
@@ -99,13 +100,13 @@ def test_the_budget_is_for_all_conditions_together():
 
 
 def test_branches_are_given_up_for_whole_blocks():
-    counts, report = run(paper(3, finer=True))
+    counts, report = run(paper(3, branches=True))
     # Half of the branches fit, the blocks around them are entered.
     assert counts == [FULL, FULL, FULL, NONE, FULL, NONE]
     assert "whole blocks" in report.text()
-    counts, report = run(paper(1, finer=True))
+    counts, report = run(paper(1, branches=True))
     assert counts[-1] == [1, 0, 1] and len(report.reasons) == 1 and "holds 1 of 3" in report.text()
-    assert not run(paper(6, finer=True))[1].reasons
+    assert not run(paper(6, branches=True))[1].reasons
 
 
 def test_conditions_that_are_gone_leave_their_place():
@@ -128,29 +129,29 @@ class Exhausted(Exception):
 
 def test_two_calls_may_run_out_of_memory_at_once():
     """Each of two threads tries again; a call that began after what was remembered was freed does not."""
-    session = Session(paper(3), SIGMAS, families=FAMILIES, is_out_of_memory=lambda error: isinstance(error, Exhausted))
+    session = start(paper(3), SIGMAS, FAMILIES, is_exhausted=lambda error: isinstance(error, Exhausted))
     network, failing = Network(), [True, True]
 
-    def call(key, inside=lambda: None):
+    def answer(key, inside=lambda: None):
         def compute():
             if failing and failing.pop():
                 inside()
                 raise Exhausted
             return network(torch.ones(2, 4))
 
-        return session.call(key, network, compute)
+        return call(session, key, network, compute)
 
     session.begin_evaluation(8.0)
-    assert torch.equal(call("cond", lambda: call("uncond")), network(torch.ones(2, 4)))
+    assert torch.equal(answer("cond", lambda: answer("uncond")), network(torch.ones(2, 4)))
     failing.append(True)
     with pytest.raises(Exhausted):
-        call("cond")
+        answer("cond")
 
 
 def test_what_is_computed_once_is_forgotten_too_when_memory_runs_out():
-    options = {"families": FAMILIES, "is_out_of_memory": lambda error: isinstance(error, Exhausted)}
-    with mock.patch.dict(families.CONSTANTS, {f"{__name__}.Network": ("blocks.0",)}):
-        network, session, failing = Network(), Session(paper(3), SIGMAS, **options), []
+    with mock.patch.dict(families.INVARIANTS, {f"{__name__}.Network": ("blocks.0",)}):
+        network, failing = Network(), []
+        session = start(paper(3), SIGMAS, FAMILIES, is_exhausted=lambda error: isinstance(error, Exhausted))
 
         def compute():
             if failing and failing.pop():
@@ -161,6 +162,6 @@ def test_what_is_computed_once_is_forgotten_too_when_memory_runs_out():
         for sigma, computed in ((8.0, 1), (6.0, 1), (4.0, 2), (3.0, 2)):
             failing[:] = [sigma == 4.0]
             session.begin_evaluation(sigma)
-            session.call("cond", network, compute)
+            call(session, "cond", network, compute)
             assert network.blocks[0].computed == computed
     assert "Memory ran out" in session.close().text()

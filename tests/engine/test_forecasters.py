@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from frdiff.forecasting.rules import FAR, FORECASTERS, NEAR, combine, expected_deviation, linear_weights, relative_error
+from frdiff.forecasting.rules import FAR, FORECASTERS, KRIGING_MODEL, NEAR, linear_weights
+from frdiff.tensors import combine, relative_error
 
 pytestmark = pytest.mark.quick
 
@@ -48,7 +49,7 @@ def test_chebyshev_is_half_the_line_and_half_the_ridge():
 def test_kriging_hits_what_it_knows_and_expects_more_error_farther_away():
     times = [0.9, 0.7, 0.5]
     assert FORECASTERS["kriging"].weights(0.5, times) == pytest.approx([0.0, 0.0, 1.0], abs=1e-4)
-    deviations = [expected_deviation(t, times) for t in (0.49, 0.45, 0.4, 0.3, 0.1)]
+    deviations = [KRIGING_MODEL.deviation(t, times) for t in (0.49, 0.45, 0.4, 0.3, 0.1)]
     assert deviations == sorted(deviations) and deviations[0] < 0.05
 
 

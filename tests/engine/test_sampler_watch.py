@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from frdiff.runtime.guard import Guard
-from frdiff.sampler.watch import SolverWatch
+from frdiff.sampler.watch import SamplerWatch
 
 pytestmark = pytest.mark.quick
 
@@ -14,7 +14,7 @@ SIGMAS = [10.0, 7.0, 4.0, 2.0, 1.0, 0.5]
 def walk(noise=0.0, start=0, momentum=0.0, region=None, outside=0.0, uncond=False):
     """Follow a two-step solver; noise is added from step `start` on, and `outside` of the region always."""
     generator = torch.Generator().manual_seed(0)
-    watch, x, previous = SolverWatch(region), torch.randn(2, 4, 8, 8, generator=generator) * 10, None
+    watch, x, previous = SamplerWatch(region), torch.randn(2, 4, 8, 8, generator=generator) * 10, None
     verdicts = []
     for step, (sigma, following) in enumerate(zip(SIGMAS, SIGMAS[1:], strict=False)):
         watch.arrived(x)
@@ -42,7 +42,7 @@ def test_a_solver_that_uses_the_unconditional_output_is_deterministic():
 
 
 def test_a_solver_that_remembers_many_derivatives_is_deterministic():
-    x, watch, history = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0)) * 10, SolverWatch(), []
+    x, watch, history = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0)) * 10, SamplerWatch(), []
     sigmas = [10 * 0.8**step for step in range(12)]
     for sigma, following in zip(sigmas, sigmas[1:], strict=False):
         watch.arrived(x)
@@ -55,7 +55,7 @@ def test_a_solver_that_remembers_many_derivatives_is_deterministic():
 
 
 def test_a_broken_latent_breaks_nothing():
-    watch = SolverWatch()
+    watch = SamplerWatch()
     for value in (1.0, float("nan"), float("nan")):
         watch.arrived(torch.full((1, 4, 8, 8), value))
         watch.answered(torch.full((1, 4, 8, 8), value))

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from frdiff.blocks import families
-from frdiff.blocks.invariants import Constants, same
+from frdiff.blocks.invariants import Invariants
 from frdiff.blocks.stages import find_stages
 from frdiff.forward_patch import swapped
-from frdiff.store import Features
+from frdiff.store import Store
+from frdiff.tensors import equal
 
 pytestmark = pytest.mark.quick
 
@@ -36,12 +37,12 @@ class Network(torch.nn.Module):
 
 @pytest.fixture
 def network():
-    with mock.patch.dict(families.CONSTANTS, {f"{__name__}.Network": ("pieces.*",)}):
+    with mock.patch.dict(families.INVARIANTS, {f"{__name__}.Network": ("pieces.*",)}):
         yield Network()
 
 
 def caller(network, budget):
-    constants = Constants(Features(budget, 1))
+    constants = Invariants(Store(budget, 1))
 
     def call(key, x, **kwargs):
         with swapped(constants.forwards(key, network)):
@@ -118,14 +119,14 @@ def test_constants_are_no_stages_and_subclasses_share_them(network):
         pass
 
     rows = {f"{__name__}.Piece": families.Family(((0, "x"),))}
-    assert set(families.constants_of(Special())) == {"pieces.0", "pieces.1"}
+    assert set(families.invariants_of(Special())) == {"pieces.0", "pieces.1"}
     assert not find_stages(Special(), rows)
-    with mock.patch.dict(families.CONSTANTS, clear=True):
+    with mock.patch.dict(families.INVARIANTS, clear=True):
         assert len(find_stages(Special(), rows)) == 2
 
 
 def test_same_is_strict():
-    assert same((1, [torch.ones(2)], None, {}), (1, [torch.ones(2)], None, {"a": 1}))
-    assert not same(True, 1) and not same(1.0, 1) and not same([1], (1,)) and not same([1], [1, 2])
-    assert not same(torch.tensor(float("nan")), torch.tensor(float("nan")))
-    assert not same(object(), object())
+    assert equal((1, [torch.ones(2)], None, {}), (1, [torch.ones(2)], None, {"a": 1}))
+    assert not equal(True, 1) and not equal(1.0, 1) and not equal([1], (1,)) and not equal([1], [1, 2])
+    assert not equal(torch.tensor(float("nan")), torch.tensor(float("nan")))
+    assert not equal(object(), object())

@@ -1,6 +1,7 @@
 """Cells: one for each solver step, whatever the sampler does with it."""
 
-from frdiff.planning.schedule import Course, PaperSchedule
+from frdiff.planning.paper import PaperSchedule
+from frdiff.planning.run import SamplingRun
 from frdiff.reporting.report import StepRecord
 from frdiff.reporting.step_map import computed_cells, planned_cells
 
@@ -11,7 +12,7 @@ def record(step, kind, ms=1.0, error=None, planned="skip"):
 
 def test_a_plan_has_a_cell_for_each_step():
     times = tuple(1 - i / 6 for i in range(7))
-    cells = planned_cells([9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 0.0], PaperSchedule("m2").plan(Course(times)))
+    cells = planned_cells([9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 0.0], PaperSchedule("m2").plan(SamplingRun(times)))
     assert [cell.step for cell in cells] == list(range(6))
     assert [cell.sigma for cell in cells] == [9.0, 8.0, 7.0, 6.0, 5.0, 4.0]
     assert all(cell.evaluations == 0 and cell.kind == cell.planned for cell in cells)

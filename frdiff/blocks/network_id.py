@@ -1,4 +1,4 @@
-"""Where a schedule file comes from: the network, the settings and the day."""
+"""Which network this is: what tells it from others, and a fine-tune from its base."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from typing import Any
 
 import torch
 
-VERSION = "0.1.0"
 # Enough of a network's numbers to tell a fine-tune from its base.
 SAMPLED_PARAMETERS, SAMPLED_VALUES = 16, 64
 
 
 @dataclass(frozen=True)
-class Network:
+class NetworkId:
     """A network as files know it: its class, and digests of its parameters' shapes and of some of their values.
 
     `patches` is a digest of what is put on the weights, such as LoRAs; empty where there are none.
@@ -27,24 +26,9 @@ class Network:
     patches: str = ""
 
 
-@dataclass(frozen=True)
-class Provenance:
-    """What a schedule was calibrated with; `size` is the latent's shape without its batch, like `16x16x16`."""
-
-    network: Network
-    prediction: str
-    sampler: str
-    scheduler: str
-    cfg: float
-    size: str
-    stages: int
-    version: str
-    date: str
-
-
-def network_of(
+def network_id_of(
     network: torch.nn.Module, weights: Sequence[torch.Tensor] | None = None, patches: Iterable[Any] = ()
-) -> Network:
+) -> NetworkId:
     """Describe a network; `weights` are its parameters' own values where patches are written into them.
 
     `patches` are the tensors, numbers and texts of these. Names do not take part: the host gives layers of the same
@@ -54,7 +38,7 @@ def network_of(
     shapes = repr(sorted(tuple(parameter.shape) for parameter in parameters))
     put_on = list(patches)
     cls = type(network)
-    return Network(
+    return NetworkId(
         f"{cls.__module__}.{cls.__qualname__}", _digest([shapes]),
         _digest(parameters[:: max(len(parameters) // SAMPLED_PARAMETERS, 1)]), _digest(put_on) if put_on else "",
     )  # fmt: skip

@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from driver import call, start
 
+from frdiff.planning.paper import PaperSchedule
+from frdiff.planning.plan import Plan
 from frdiff.planning.presets import for_speedup
-from frdiff.planning.schedule import PaperSchedule, Schedule, StepKind, StepPlan
-from frdiff.runtime.session import Session
+from frdiff.planning.schedule import Schedule
 
 pytestmark = pytest.mark.quick
 
@@ -15,8 +17,8 @@ SIGMAS = [8.0, 6.0, 4.0, 3.0, 2.0, 1.0, 0.0]
 class Skipping(Schedule):
     """Every step but the first is forecast."""
 
-    def plan(self, course):
-        return (StepPlan(StepKind.FULL), *[StepPlan(StepKind.SKIP)] * (course.steps - 1))
+    def plan(self, run):
+        return Plan.with_keyframes([0], run.length)
 
 
 class Network(torch.nn.Module):
@@ -31,11 +33,11 @@ class Network(torch.nn.Module):
 
 def run(evaluations, schedule=None):
     """What was computed, as (sigma, condition), and the report; `evaluations` are a sigma and its conditions each."""
-    network, session = Network(), Session(schedule or Skipping("skipping"), SIGMAS)
+    network, session = Network(), start(schedule or Skipping("skipping"), SIGMAS)
     for sigma, keys in evaluations:
         session.begin_evaluation(sigma)
         for key in keys:
-            session.call(key, network, lambda key=key, sigma=sigma: network(key, sigma))
+            call(session, key, network, lambda key=key, sigma=sigma: network(key, sigma))
     return network.computed, session.close()
 
 

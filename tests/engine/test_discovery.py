@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from driver import call, start
 
-from frdiff.blocks.discovery import Probe, Stages
+from frdiff.blocks.discovery import Probe
+from frdiff.blocks.network_stages import NetworkStages
 from frdiff.forward_patch import swapped
-from frdiff.planning.schedule import PaperSchedule
-from frdiff.runtime.session import Session
+from frdiff.planning.paper import PaperSchedule
 
 pytestmark = pytest.mark.quick
 
@@ -139,22 +140,22 @@ def test_single_blocks_layers_and_mixed_lists_are_not_watched():
 
 def test_watching_changes_nothing():
     plain, watched = Network(Residual, 0.5), Network(Residual, 0.5)
-    stages = Stages()
+    stages = NetworkStages()
     before = [list(module.__dict__) for module in watched.modules()]
     with stages.watching(watched):
         assert torch.equal(watched(torch.ones(4)), plain(torch.ones(4)))
     assert [list(module.__dict__) for module in watched.modules()] == before
-    assert len(stages.of(watched)) == 3 and "watched" in stages.reasons[0]
+    assert len(stages.of(watched)) == 3 and "watched" in stages.reasons[0].sentence
 
 
 SIGMAS = [8.0, 6.0, 4.0, 3.0, 2.0, 0.0]
 
 
 def run(network):
-    session = Session(PaperSchedule("", mixing=False), SIGMAS)
+    session = start(PaperSchedule("", mixing=False), SIGMAS)
     for sigma in SIGMAS[:-1]:
         session.begin_evaluation(sigma)
-        session.call("key", network, lambda sigma=sigma: network(torch.ones(4) * sigma))
+        call(session, "key", network, lambda sigma=sigma: network(torch.ones(4) * sigma))
     return session.close()
 
 
@@ -164,11 +165,11 @@ def test_a_run_learns_at_its_first_full_step():
     # The second step finds nothing remembered yet; the fourth is partial.
     assert [record.kind for record in report.records] == ["full", "full", "full", "partial", "full"]
     assert network.blocks[0].computed == 4 and report.stages == 3
-    assert any("watched" in reason for reason in report.reasons)
+    assert any("watched" in reason.sentence for reason in report.reasons)
 
 
 def test_a_run_that_learns_nothing_says_why():
     report = run(Network(NoResidual, 0.5))
     assert report.counts["partial"] == 0
-    assert any("not residual" in reason for reason in report.reasons)
-    assert any("Network" in reason for reason in report.reasons)
+    assert any("not residual" in reason.sentence for reason in report.reasons)
+    assert any("Network" in reason.sentence for reason in report.reasons)

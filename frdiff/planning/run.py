@@ -1,0 +1,72 @@
+"""What is known of a sampling run when its steps are planned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..sampler.noise_levels import LevelOf
+from ..sampler.response import ImpulseResponse
+
+# Longer runs of samplers that evaluate more than once for a step are planned by steps.
+MOST_EVALUATIONS = 200
+
+
+@dataclass(frozen=True)
+class SamplingRun:
+    """The evaluations to plan: one for each solver step, or as many as the sampler is known to make.
+
+    `times` are the flow times at which they take place, from 1 (noise) to 0 (data), and that of the result.
+    `stochastic` says that the sampler adds fresh noise; `passed` steps were made before this was known.
+    `output_weight` is how much of each denoised latent the sampler uses in all, `error_weight` how far a unit of error
+    in the raw output moves the latent, in flow time (docs/math.md, equation 3.5); empty where that is not known.
+    `memoryless` says that each latent is made of the newest output alone, `multistep` that outputs are used again in
+    later steps. Where a step has several evaluations, `step_of_evaluation` are the steps that they belong to.
+    """
+
+    times: tuple[float, ...]
+    stochastic: bool = False
+    passed: int = 0
+    output_weight: tuple[float, ...] = ()
+    error_weight: tuple[float, ...] = ()
+    memoryless: bool = False
+    multistep: bool = False
+    step_of_evaluation: tuple[int, ...] = ()
+
+    @property
+    def length(self) -> int:
+        """The number of evaluations to plan."""
+        return max(len(self.times) - 1, 0)
+
+    @property
+    def evaluations_per_step(self) -> float:
+        """Evaluations for each solver step, on average."""
+        return len(self.step_of_evaluation) / (self.step_of_evaluation[-1] + 1) if self.step_of_evaluation else 1.0
+
+
+def sampling_run(
+    sigmas: Sequence[float], level_of: LevelOf, response: ImpulseResponse | None = None
+) -> SamplingRun:
+    """What is known before a run of `sigmas`, one more than there are steps."""
+    times = tuple(level_of(sigma).time for sigma in sigmas)
+    stochastic = bool(response and response.stochastic)
+    known = response.evaluations(sigmas) if response else None
+    if response is None or known is None or len(known.sigmas) > MOST_EVALUATIONS:
+        return SamplingRun(times, stochastic)
+    recursion = response.recursion(sigmas)
+    lengths = [_length_in_use(times, sigmas, step) for step in known.step_of_evaluation]
+    return SamplingRun(
+        (*(level_of(sigma).time for sigma in known.sigmas), times[-1]),
+        stochastic,
+        output_weight=known.output_weight,
+        error_weight=tuple(length * used for length, used in zip(lengths, known.output_weight, strict=True)),
+        memoryless=recursion is not None and recursion.memoryless,
+        multistep=known.multistep,
+        step_of_evaluation=known.step_of_evaluation if len(known.sigmas) > len(times) - 1 else (),
+    )
+
+
+def _length_in_use(times: Sequence[float], sigmas: Sequence[float], step: int) -> float:
+    """A step's length in flow time over what Euler's method uses of its denoised latent."""
+    used = 1 - sigmas[step + 1] / sigmas[step]
+    return abs(times[step] - times[step + 1]) / used if used > 0 else abs(times[step] - times[step + 1])

@@ -1,0 +1,123 @@
+"""Every sentence that a report can give about what a run did not do, each with a code for programs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Reason:
+    """A code that stays the same in every version, and a sentence for the reader."""
+
+    code: str
+    sentence: str
+
+    def of(self, **values: Any) -> Reason:
+        """The same with the places in its sentence filled in."""
+        return replace(self, sentence=self.sentence.format(**values))
+
+
+# Nothing was done, and why.
+DIAL_OFF = Reason("dial-off", "The dial is at 1.0, which is off.")
+NOTHING_TO_SAMPLE = Reason("nothing-to-sample", "There was nothing to sample.")
+OTHER_CACHE = Reason(
+    "other-cache", "EasyCache or LazyCache is on the same model, and skipping is left to it. Remove it to use FRDiff."
+)
+
+# What the plan could not do.
+OWN_LEVELS = Reason(
+    "own-noise-levels",
+    "Steps were computed in full: the sampler chooses noise levels of its own, which no plan can know.",
+)
+UPWARD = Reason("upward", "Every step was computed in full: the noise levels do not go down from step to step.")
+CFG_PP_MULTISTEP = Reason(
+    "cfg-pp-multistep",
+    "Every step was computed in full: the sampler uses the unconditional output by itself (CFG++) together with other "
+    "outputs, which on a flow model leaves nothing to forecast. Fewer steps are the faster way.",
+)
+CFG_PP = Reason(
+    "cfg-pp",
+    "The sampler uses the unconditional output by itself (CFG++): with a cfg above 2, fewer steps serve better.",
+)
+NOTHING_TO_SKIP = Reason("nothing-to-skip", "The schedule has nothing to skip in a run of {steps} steps.")
+GUARDED = Reason(
+    "guarded", "{count} planned skips were computed in full: the forecast before them was far from the truth."
+)
+NOT_NEAR = Reason(
+    "speed-not-reached",
+    "{asked:g}x was asked for and {reached:.2f}x is planned, the nearest that {steps} steps allow.",
+)
+
+# Calls that could not be answered as planned.
+STALE = Reason(
+    "stale", "Some steps were computed in full: the sampler went back in sigma, or what was remembered was too old."
+)
+UNSEEN = Reason("unseen", "Some calls were computed in full: nothing was remembered yet for their condition.")
+NO_LATENT = Reason(
+    "no-latent",
+    "Skipped steps were computed in full: the sampler adds noise, and the network's output is no latent like its "
+    "input.",
+)
+
+# Partial steps.
+NO_STAGES = Reason(
+    "no-stages", "Partial steps were computed in full: no stages are known in a network of class {network}."
+)
+NO_FEATURES = Reason(
+    "no-features", "Some partial steps were computed in full: no stage had been remembered before them."
+)
+TAKEN_APART = Reason(
+    "compiled-whole",
+    "torch compiled the network as a whole, and partial steps take it apart: compile its blocks instead, or use the "
+    "dial.",
+)
+SLOWER = Reason("reuse-not-cheaper", "Reused steps took as long as full ones: nothing was gained by them.")
+RECOGNISED = Reason(
+    "blocks-recognised",
+    "Blocks of class {block} are not in the table of models; one call was watched, and they are residual blocks.",
+)
+REFUSED = Reason("blocks-refused", "Blocks of class {block} are computed at every step: {why}")
+
+# Memory.
+COARSER = Reason(
+    "budget-coarser",
+    "The cache budget of {budget:g} MB was too small for the branches of blocks: whole blocks are remembered instead.",
+)
+OVER_BUDGET = Reason(
+    "budget-stages",
+    "The cache budget of {budget:g} MB holds {kept} of {all} stages, which need {need:.1f} MB; the rest was computed "
+    "at every step.",
+)
+SHORT = Reason(
+    "budget-short",
+    "The cache budget of {budget:g} MB was too small for everything: what did not fit was computed at every step.",
+)
+FREED = Reason(
+    "memory-ran-out",
+    "Memory ran out: what was remembered was freed, and partial steps were computed in full from there on.",
+)
+
+# Calibrated schedules.
+OTHER_KIND = Reason(
+    "calibrated-other-sampler",
+    "The schedule {file} was calibrated for {made_for}, and this one {this}: it gets the uncalibrated schedule.",
+)
+NOT_BETTER = Reason(
+    "calibrated-not-better",
+    "At {speedup:g}x nothing in {file} is known to be better than the uncalibrated schedule.",
+)
+CARRIED_OVER = Reason(
+    "calibrated-carried-over",
+    "The schedule {file} was calibrated with {made_steps} steps and carried over to {steps}; the noise levels lie up "
+    "to {apart:.2f} apart in flow time.",
+)
+OTHER_WEIGHTS = Reason(
+    "calibrated-other-weights", "The schedule {file} was calibrated with other weights of the same architecture."
+)
+OTHER_PATCHES = Reason(
+    "calibrated-other-patches",
+    "The LoRAs or other patches of this model's weights are not those that the schedule {file} was calibrated with.",
+)
+
+REASONS: dict[str, Reason] = {each.code: each for each in list(globals().values()) if isinstance(each, Reason)}

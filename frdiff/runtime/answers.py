@@ -1,0 +1,178 @@
+"""How one network call is answered: in full, in part, or by a forecast from what is remembered of its stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+from ..blocks.invariants import Invariants
+from ..blocks.network_stages import NetworkStages
+from ..blocks.stages import Stage, StageCall
+from ..engine import NetworkCall, RunFacts
+from ..forecasting.prediction import level_of_remembered
+from ..forecasting.repair import Repair, repair_of
+from ..forecasting.rules import REUSE, Weights
+from ..forward_patch import Forward, swapped
+from ..planning.plan import StepKind, StepPlan
+from ..planning.schedule import RunOptions
+from ..store import Stream
+from ..tensors import combine, dtype_of, relative_error
+from .budget import MemoryBudget
+from .follower import Evaluation, PlanFollower
+
+
+@dataclass(frozen=True)
+class PlannedCall:
+    """A network call, its evaluation, and what is done: the evaluation's plan, or a full step where that cannot be.
+
+    `key` is that of the stream in the store.
+    """
+
+    evaluation: Evaluation
+    plan: StepPlan
+    key: Hashable
+    call: NetworkCall
+
+
+class Answers:
+    """Makes the `forward` that answers for the network in a call.
+
+    `computed` is called whenever the network computes; `tested`, where the truth is known, with a call and how to get
+    the relative error that its forecast would have had. A stream and its repair belong to one call of an evaluation,
+    so that threads need no lock here.
+    """
+
+    def __init__(
+        self, options: RunOptions, facts: RunFacts, follower: PlanFollower, budget: MemoryBudget, stages: NetworkStages,
+        computed: Callable[[], None], tested: Callable[[PlannedCall, Callable[[], float]], None],
+    ) -> None:  # fmt: skip
+        self._options = options
+        self._follower = follower
+        self._budget = budget
+        self._stages = stages
+        self._count = computed
+        self._tested = tested
+        self._invariants = Invariants(budget.store)
+        self._x0 = bool(follower.stochastic)
+        self._repair = self._repair_of(facts)
+        self._held: dict[Hashable, tuple[Stage, ...]] = {}
+        self._compiled: set[int] = set()
+
+    @property
+    def compiled_whole(self) -> bool:
+        """Whether torch compiled a network as a whole."""
+        return bool(self._compiled)
+
+    def prepare(self, evaluation: Evaluation) -> None:
+        """Get ready to remember what an evaluation computes, or to answer for it."""
+        self._budget.step_down()
+        # Conditions that came and went, as those of moving context windows do, would be kept until the end.
+        gone = self._budget.store.drop_before(evaluation.number - 1 - evaluation.max_age)
+        if self._repair:
+            self._repair.drop(gone)
+        for key in gone:
+            self._held.pop(key, None)
+        if evaluation.plan.keeps_stages:
+            self._budget.store.start_keyframe()
+        if evaluation.prediction.x0 != self._x0:
+            # What was remembered of raw outputs is of no use when the run has shown that noise is added.
+            self.forget()
+            self._repair, self._x0 = None, evaluation.prediction.x0
+
+    def forget(self) -> None:
+        """Forget everything."""
+        self._budget.store.clear()
+        self._invariants.clear()
+        self._held.clear()
+        if self._repair:
+            self._repair.clear()
+
+    def forward_of(self, planned: PlannedCall) -> Forward:
+        """The network's `forward` for this call."""
+        call, stream = planned.call, self._budget.store.get(planned.key)
+        forward = call.entry.forward
+        if call.compiled is not None:
+            self._compiled.add(id(call.network))
+
+        def answered(*args: Any, **kwargs: Any) -> Any:
+            if planned.plan.kind is StepKind.SKIP and stream is not None:
+                return self._skipped(planned, stream)
+            with swapped(self._invariants.forwards(planned.key, call.network)):
+                if planned.plan.kind is StepKind.PARTIAL and stream is not None:
+                    return self._partial(planned, stream, lambda: forward(*args, **kwargs))
+                return self._full(planned, lambda: forward(*args, **kwargs))
+
+        return answered
+
+    def computed_alone(self, key: Hashable, call: NetworkCall) -> Any:
+        """Compute a call of a run in which no output will be used again."""
+        with swapped(self._invariants.forwards(key, call.network)):
+            return self._computed(call.run)
+
+    def _skipped(self, planned: PlannedCall, stream: Stream) -> Any:
+        evaluation = planned.evaluation
+        forecast, repair = self._forecast(evaluation, stream), self._repairing(evaluation)
+        if repair:
+            addition = repair.of_forecast(planned.key, evaluation.step, evaluation.level.time, forecast)
+            forecast = forecast if addition is None else combine((1.0, 1.0), (forecast, addition))
+        return evaluation.prediction.raw(forecast, planned.call.x, stream.dtype)
+
+    def _full(self, planned: PlannedCall, compute: Callable[[], Any]) -> Any:
+        evaluation, network, store = planned.evaluation, planned.call.network, self._budget.store
+        stream = store.start(planned.key)
+        held = self._held[planned.key] = self._budget.stages_of(network) if planned.plan.keeps_stages else ()
+        learning = self._stages.watching(network) if self._follower.keeps_stages else nullcontext()
+        with learning, self._swapped(planned.call, StageCall(held, stream, store).remembering()):
+            output = self._computed(compute)
+        remembered = evaluation.prediction.remembered(output, planned.call.x)
+        if stream.outputs:
+            self._tested(planned, lambda: relative_error(self._forecast(evaluation, stream), remembered))
+        store.keep_output(stream, evaluation.level.time, evaluation.number, remembered, dtype_of(output))
+        repair, weights = self._repairing(evaluation), self._weights(evaluation)
+        correction = repair.of_computed(planned.key, evaluation.step, stream, weights) if repair else None
+        return output if correction is None else evaluation.prediction.corrected(output, correction)
+
+    def _partial(self, planned: PlannedCall, stream: Stream, compute: Callable[[], Any]) -> Any:
+        evaluation, mix = planned.evaluation, planned.plan.mix
+        stages = StageCall(self._held.get(planned.key, ()), stream, self._budget.store)
+        with self._swapped(planned.call, stages.reusing()):
+            output = self._computed(compute)
+        if mix == 1:
+            return output
+        forecast = evaluation.prediction.raw(self._forecast(evaluation, stream), planned.call.x, stream.dtype)
+        return combine((mix, 1 - mix), (output, forecast))
+
+    def _computed(self, compute: Callable[[], Any]) -> Any:
+        self._count()
+        return compute()
+
+    def _forecast(self, evaluation: Evaluation, stream: Stream) -> Any:
+        return combine(self._weights(evaluation)(evaluation.level.time, list(stream.times)), list(stream.outputs))
+
+    def _weights(self, evaluation: Evaluation) -> Weights:
+        if not evaluation.prediction.x0:
+            return self._options.forecaster.weights_for(self._follower.multistep)
+        # Several evaluations of a step are too close together for a line through them.
+        recursion = self._follower.recursion
+        known = recursion is not None and not recursion.memoryless
+        return (self._options.stochastic_forecaster if known else REUSE).weights
+
+    def _repairing(self, evaluation: Evaluation) -> Repair | None:
+        """The repair, as long as the sampler does what it rehearsed: one evaluation for each step."""
+        return self._repair if evaluation.number == evaluation.step + 1 else None
+
+    def _repair_of(self, facts: RunFacts) -> Repair | None:
+        # A masked run changes the latent between its steps.
+        recursion = self._follower.recursion if facts.region is None else None
+        sigmas = self._follower.sigmas[:-1] if recursion else []
+        levels = [level_of_remembered(facts.level_of(sigma), self._x0) for sigma in sigmas]
+        return repair_of(self._options.repair, recursion, levels)
+
+    def _swapped(self, call: NetworkCall, forwards: dict[Any, Forward]) -> AbstractContextManager[None]:
+        if not forwards:
+            return nullcontext()
+        of_network = self._stages.of(call.network)
+        compiled = id(call.network) in self._compiled or any("_orig_mod" in stage.path for stage in of_network)
+        return swapped(forwards, compiled)

@@ -1,0 +1,134 @@
+"""Walks over containers of tensors: a network's output is a tensor, or lists, tuples and dictionaries with some."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+# Of each input of a call: what must be the same for a remembered result to fit.
+Signature = tuple[tuple[torch.Size, torch.dtype, torch.device], ...]
+
+
+def tensors_in(value: Any) -> list[torch.Tensor]:
+    """The tensors in a value, in order."""
+    return [leaf for leaf in _leaves(value) if isinstance(leaf, torch.Tensor)]
+
+
+def map_tensors(change: Callable[[torch.Tensor], Any], value: Any) -> Any:
+    """The value in new containers, with each of its tensors changed."""
+    return pytree.tree_map(lambda leaf: change(leaf) if isinstance(leaf, torch.Tensor) else leaf, value)
+
+
+def copied(value: Any) -> Any:
+    """The value with copies of its tensors, so that what is kept is never written into."""
+    return map_tensors(torch.Tensor.clone, value)
+
+
+def snapshot(value: Any) -> Any:
+    """A copy of a call's arguments to compare others with: dictionaries, the host's options, are left empty."""
+    leaves, structure = pytree.tree_flatten(value, is_leaf=_is_dictionary)
+    return pytree.tree_unflatten([_snapshot_of_leaf(leaf) for leaf in leaves], structure)
+
+
+def equal(a: Any, b: Any) -> bool:
+    """Whether arguments are equal to the last bit; dictionaries, the host's options, are not compared."""
+    (ours, structure), (theirs, other) = (pytree.tree_flatten(value, is_leaf=_is_dictionary) for value in (a, b))
+    return structure == other and all(map(_equal_leaves, ours, theirs))
+
+
+def in_new_containers(value: Any) -> Any:
+    """The same tensors in containers of their own, for a callee that may use up what it is given."""
+    return map_tensors(lambda tensor: tensor, value)
+
+
+def is_tensors_alone(value: Any) -> bool:
+    """Whether a result is made of nothing but tensors and None, so that a copy of it is the whole of it."""
+    return all(leaf is None or isinstance(leaf, torch.Tensor) for leaf in _leaves(value))
+
+
+def size_in_bytes(value: Any) -> int:
+    """Bytes of the tensors in a value."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors_in(value))
+
+
+def device_of(value: Any) -> torch.device:
+    """Where the first tensor in a value is; the CPU where there is none."""
+    return next((tensor.device for tensor in tensors_in(value)), torch.device("cpu"))
+
+
+def dtype_of(value: Any) -> torch.dtype | None:
+    """The type of the first tensor in a value, None where there is none."""
+    return next((tensor.dtype for tensor in tensors_in(value)), None)
+
+
+def same_shapes(a: Any, b: Any) -> bool:
+    """Whether two values hold tensors of the same shapes, one or more and nothing else, in the same order."""
+    shapes = [[leaf.shape if isinstance(leaf, torch.Tensor) else None for leaf in _leaves(value)]
+              for value in (a, b)]  # fmt: skip
+    return shapes[0] == shapes[1] and bool(shapes[0]) and None not in shapes[0]
+
+
+def signature_of(values: Sequence[Any]) -> Signature:
+    """Shapes, types and devices of the tensors among `values`, not of those inside containers."""
+    return tuple((v.shape, v.dtype, v.device) for v in values if isinstance(v, torch.Tensor))
+
+
+def combine(weights: Sequence[float], values: Sequence[Any], dtype: torch.dtype | None = None) -> Any:
+    """Return `sum_k w_k h_k` as new tensors, in containers like the first one's.
+
+    Tensors at the same place have the same shape. Half precision is added up in single precision; the result is in
+    `dtype`, or in the first one's.
+    """
+    leaves = [_leaves(value) for value in values]
+    summed = [_weighted_sum(weights, parts, dtype) for parts in zip(*leaves, strict=True)]
+    return pytree.tree_unflatten(summed, pytree.tree_flatten(values[0])[1])
+
+
+def relative_error(estimate: Any, truth: Any) -> float:
+    """`|estimate - truth| / |truth|` of two outputs (B, ...), the worst element of the batch; waits for the device."""
+    pairs = zip(tensors_in(estimate), tensors_in(truth), strict=True)
+    return max(float(_relative_errors(a, b).max()) for a, b in pairs)
+
+
+def _leaves(value: Any) -> list[Any]:
+    return pytree.tree_flatten(value)[0]
+
+
+def _is_dictionary(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _snapshot_of_leaf(leaf: Any) -> Any:
+    if isinstance(leaf, torch.Tensor):
+        return leaf.clone()
+    return {} if isinstance(leaf, dict) else leaf
+
+
+def _equal_leaves(a: Any, b: Any) -> bool:
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, torch.Tensor):
+        return (a.shape, a.dtype, a.device) == (b.shape, b.dtype, b.device) and torch.equal(a, b)
+    if isinstance(a, (bool, int, float, str)):
+        return a == b
+    return a is b or isinstance(a, dict)
+
+
+def _weighted_sum(
+    weights: Sequence[float], parts: Sequence[torch.Tensor], dtype: torch.dtype | None
+) -> torch.Tensor:
+    first = parts[0]
+    total = first.to(torch.promote_types(first.dtype, torch.float32)) * weights[0]
+    for weight, part in zip(weights[1:], parts[1:], strict=True):
+        total = torch.add(total, part, alpha=weight)
+    return total.to(dtype or first.dtype)
+
+
+def _relative_errors(estimate: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """(B, ...), (B, ...) -> (B,)."""
+    apart = (estimate.float() - truth.float()).flatten(1).norm(dim=1)
+    size = truth.float().flatten(1).norm(dim=1)
+    return apart / size.clamp(min=torch.finfo(torch.float32).tiny)

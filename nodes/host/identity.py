@@ -1,0 +1,69 @@
+"""What a network call is about: the stream that it belongs to, the same in every evaluation and in every run."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import torch
+
+
+class CallNumbers:
+    """Tells calls of one evaluation that are about the same apart by their order, also where threads make them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._next: dict[Hashable, int] = {}
+        self._networks: dict[int, int] = {}
+
+    def start(self) -> None:
+        """Begin an evaluation."""
+        with self._lock:
+            self._next.clear()
+
+    def numbered(self, key: Hashable, network: torch.nn.Module) -> tuple[Hashable, int, int]:
+        """The key with the number of the network in this run, and of this call among those of the same key."""
+        with self._lock:
+            of_network = self._networks.setdefault(id(network), len(self._networks))
+            number = self._next.get((key, of_network), 0)
+            self._next[key, of_network] = number + 1
+        return key, of_network, number
+
+
+def condition_names(guider: Any) -> dict[Any, str]:
+    """What a guider's conditions are called in every run, by the ids that the host draws anew for each."""
+    conditions = getattr(guider, "conds", None)
+    if not isinstance(conditions, dict):
+        # A guider of another pack; its conditions have other names in every run.
+        return {}
+    return {each["uuid"]: f"{name} {i}" for name, listed in conditions.items() for i, each in enumerate(listed or ())
+            if isinstance(each, dict) and "uuid" in each}  # fmt: skip
+
+
+def call_key(
+    x: torch.Tensor, options: dict[str, Any], control: Any, model: Any, names: Mapping[Any, str]
+) -> Hashable:
+    """What makes two calls comparable: conditions, shape, device, window, attention patches, hooks and control.
+
+    With `names` of the conditions it is the same in every run.
+    """
+    window = options.get("context_window")
+    patches = options.get("patches_replace", {})
+    return (
+        tuple(names.get(uuid, uuid) for uuid in options.get("uuids", ())),
+        tuple(options.get("cond_or_uncond", ())),
+        x.shape,
+        x.device,
+        tuple(window.index_list) if window is not None else None,
+        tuple(sorted(f"{name} {place}" for name, places in patches.items() for place in places)) if patches else (),
+        _hook_strengths(model),
+        # A ControlNet outside its range gives nothing, and the network another output.
+        tuple(sorted(name for name, given in control.items() if any(r is not None for r in given))) if control else (),
+    )
+
+
+def _hook_strengths(model: Any) -> Hashable:
+    """The weights' state: which hooks are in them, and how strongly at this step."""
+    hooks = getattr(model.current_patcher, "current_hooks", None)
+    return tuple((hook, hook.strength) for hook in hooks.hooks) if hooks is not None else ()

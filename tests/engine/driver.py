@@ -1,0 +1,25 @@
+"""Drives an engine without a host."""
+
+from dataclasses import replace
+
+from frdiff.engine import NetworkCall, RunFacts
+from frdiff.runtime.budget import HostMemory
+from frdiff.runtime.session import Session
+from frdiff.sampler.noise_levels import NoiseLevel
+
+
+def flow_level(sigma):
+    """A flow model's level: sigma is the time, and the network predicts noise less data."""
+    return NoiseLevel(sigma, sigma, 1.0, -sigma)
+
+
+def start(schedule, sigmas, families=None, is_exhausted=None, **facts):
+    """A session of a run with these noise levels, with blocks of these families."""
+    with_families = replace(schedule, options=replace(schedule.options, families=families))
+    memory = HostMemory() if is_exhausted is None else HostMemory(is_exhausted=is_exhausted)
+    return Session(with_families, RunFacts(sigmas, **facts), memory)
+
+
+def call(engine, stream, network, run, x=None):
+    """What an engine answers to one network call."""
+    return engine.call(NetworkCall(stream, network, run, x))
