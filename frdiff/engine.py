@@ -1,4 +1,8 @@
-"""The contract between a host and an engine: what a run is told, what a network call is, what an engine does."""
+"""The contract between a host and an engine: what a run is told, what a network call is, what an engine does.
+
+Shapes, here and in all of the engine: B batch, C channels, H and W height and width, T tokens; N evaluations, S solver
+steps, K remembered outputs, G steps of a gap, R runs, P conditions or points, M elements of a latent.
+"""
 
 from __future__ import annotations
 
@@ -87,7 +91,7 @@ class Engine(Protocol[Report_co]):
         ...
 
     def end_evaluation(self, denoised: torch.Tensor) -> None:
-        """Note what the evaluation returned to the sampler, of the input's shape."""
+        """Note what the evaluation returned to the sampler, of the input's shape (B, C, ...)."""
         ...
 
     def close(self, finished: bool = True) -> Report_co:

@@ -88,7 +88,7 @@ class Store:
     def keep_output(
         self, stream: Stream, time: float, evaluation: int, output: Any, dtype: torch.dtype | None = None
     ) -> None:
-        """Remember a copy of a computed output, instead of an older one of the same flow time.
+        """Remember a copy of a computed output (B, C, ...), instead of an older one of the same flow time.
 
         `dtype` is that of the network's own output, where that is not the type of `output`.
         """

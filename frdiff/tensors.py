@@ -13,12 +13,12 @@ Signature = tuple[tuple[torch.Size, torch.dtype, torch.device], ...]
 
 
 def tensors_in(value: Any) -> list[torch.Tensor]:
-    """The tensors in a value, in order."""
+    """The tensors in a value, of any shape, in order."""
     return [leaf for leaf in _leaves(value) if isinstance(leaf, torch.Tensor)]
 
 
 def map_tensors(change: Callable[[torch.Tensor], Any], value: Any) -> Any:
-    """The value in new containers, with each of its tensors changed."""
+    """The value in new containers, with each of its tensors, of any shape, changed."""
     return pytree.tree_map(lambda leaf: change(leaf) if isinstance(leaf, torch.Tensor) else leaf, value)
 
 
@@ -88,7 +88,10 @@ def combine(weights: Sequence[float], values: Sequence[Any], dtype: torch.dtype 
 
 
 def relative_error(estimate: Any, truth: Any) -> float:
-    """`|estimate - truth| / |truth|` of two outputs (B, ...), the worst element of the batch; waits for the device."""
+    """`|estimate - truth| / |truth|` of two outputs (B, ...), the worst element of the batch; waits for the device.
+
+    See docs/math.md, equation 6.1.
+    """
     pairs = zip(tensors_in(estimate), tensors_in(truth), strict=True)
     return max(float(_relative_errors(a, b).max()) for a, b in pairs)
 
@@ -120,6 +123,7 @@ def _equal_leaves(a: Any, b: Any) -> bool:
 def _weighted_sum(
     weights: Sequence[float], parts: Sequence[torch.Tensor], dtype: torch.dtype | None
 ) -> torch.Tensor:
+    """K weights and K tensors (B, C, ...) -> one of the same shape."""
     first = parts[0]
     total = first.to(torch.promote_types(first.dtype, torch.float32)) * weights[0]
     for weight, part in zip(weights[1:], parts[1:], strict=True):

@@ -19,7 +19,7 @@ from ..frdiff.schedule_files.calibrated import calibrated
 from ..frdiff.schedule_files.model import ScheduleFile
 from ..frdiff.schedule_files.store import read_schedule, write_schedule
 from .calibration_request import SEED_MAX, Request, describe, front_lines
-from .fingerprint import trace
+from .fingerprint import fingerprint
 from .inputs import CATEGORY, ScheduleType
 from .panel.fronts import show_front
 from .panel.live import node_id, prompt_server
@@ -183,4 +183,4 @@ def _say(text: str, unique_id: str | None) -> None:
 
 def _asked(request: Request) -> dict[str, Any]:
     """What a calibration depends on: everything but the dial."""
-    return {name: trace(value) for name, value in vars(request).items() if name != "speedup"}
+    return {name: fingerprint(value) for name, value in vars(request).items() if name != "speedup"}

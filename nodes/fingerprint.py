@@ -7,21 +7,23 @@ import weakref
 from typing import Any
 
 import torch
+from torch.utils import _pytree as pytree
 
 
-def trace(value: Any) -> Any:
+def fingerprint(value: Any) -> Any:
     """Equal for inputs that are the same: tensors by their content, other objects by being the same one."""
-    if value is None or isinstance(value, int | float | str):
-        return value
-    if isinstance(value, torch.Tensor):
-        content = value.detach().reshape(-1).contiguous().view(torch.uint8).cpu().numpy().tobytes()
-        return tuple(value.shape), str(value.dtype), hashlib.sha256(content).hexdigest()
-    if isinstance(value, list | tuple):
-        return tuple(map(trace, value))
-    if isinstance(value, dict):
-        return {key: trace(part) for key, part in value.items()}
+    leaves, structure = pytree.tree_flatten(value)
+    return structure, [_of_leaf(leaf) for leaf in leaves]
+
+
+def _of_leaf(leaf: Any) -> Any:
+    if leaf is None or isinstance(leaf, int | float | str):
+        return leaf
+    if isinstance(leaf, torch.Tensor):
+        content = leaf.detach().reshape(-1).contiguous().view(torch.uint8).cpu().numpy().tobytes()
+        return tuple(leaf.shape), str(leaf.dtype), hashlib.sha256(content).hexdigest()
     try:
-        return _Object(weakref.ref(value))
+        return _Object(weakref.ref(leaf))
     except TypeError:
         # It cannot be recognised later, and so is like no other.
         return object()

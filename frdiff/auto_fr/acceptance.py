@@ -30,12 +30,15 @@ def verdicts(points: list[Point]) -> list[Point]:
 
 
 def clearly_less(ours: np.ndarray, others: np.ndarray) -> bool:
-    """Whether the mean of paired differences is clearly below zero; of one pair, whether it is below."""
+    """Whether the mean of paired differences (R,), (R,) is clearly below zero; of one pair, whether it is below.
+
+    By two standard errors of the mean (docs/math.md, equation 6.6).
+    """
     apart = ours - others
     error = apart.std(ddof=1) / math.sqrt(len(apart)) if len(apart) > 1 else 0.0
     return bool(apart.mean() < -CLEARLY * error)
 
 
 def mean_error(logs: np.ndarray) -> float:
-    """The geometric mean of errors, from their logarithms."""
+    """The geometric mean of errors, from their logarithms (R,) (docs/math.md, equation 6.7)."""
     return math.exp(float(logs.mean()))

@@ -43,7 +43,7 @@ Part = tuple[float, float]
 
 @dataclass(frozen=True)
 class Attempt:
-    """A plan that was run with a repair, and the logarithms of its errors on the recorded runs."""
+    """A plan that was run with a repair, and the logarithms (R,) of its errors on the R recorded runs."""
 
     plan: Plan
     repair: float
@@ -114,7 +114,7 @@ class Calibration:
     def _logs(
         self, tries: Sequence[tuple[Plan, float]], runs: list[Trajectory], doing: str, part: Part
     ) -> Iterator[np.ndarray]:
-        """For each plan and repair the logarithms of its errors on the runs, whose mean is what decibels add up to."""
+        """For each plan and repair the logarithms (R,) of its errors on the runs; decibels add up to their mean."""
         jobs = [Trial(run, plan, repair) for plan, repair in tries for run in runs]
         errors = self._results(jobs, doing, part)
         for _ in tries:
@@ -253,5 +253,5 @@ class Calibration:
 
 
 def logs_of(errors: Iterator[float]) -> np.ndarray:
-    """Logarithms of errors, also of none."""
+    """Logarithms (R,) of R errors, also of none."""
     return np.log([max(error, 1e-30) for error in errors])

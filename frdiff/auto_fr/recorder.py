@@ -62,7 +62,7 @@ class Recorder:
         return 0
 
     def begin_evaluation(self, sigma: float, x: torch.Tensor | None = None) -> None:
-        """Start an evaluation."""
+        """Start an evaluation with input `x` (B, C, ...)."""
         if x is None:
             raise FRDiffError("Auto-FR cannot calibrate with this guider: it calls the model in a way of its own.")
         self._watch.arrived(x)
@@ -73,7 +73,7 @@ class Recorder:
         self.evaluations.append(RecordedEvaluation(step, sigma, self._facts.level_of(sigma).time, compact(x)))
 
     def end_evaluation(self, denoised: torch.Tensor) -> None:
-        """Note what the sampler gets."""
+        """Note what the sampler gets, (B, C, ...)."""
         self._watch.answered(denoised)
         self.evaluations[-1].denoised = compact(denoised)
 
@@ -171,7 +171,7 @@ def record(
 
 
 def compact(tensor: torch.Tensor) -> torch.Tensor:
-    """A copy on the CPU, in the network's own precision, so that replaying it is exact."""
+    """A copy of the same shape on the CPU, in the network's own precision, so that replaying it is exact."""
     return tensor.detach().to("cpu", copy=True)
 
 

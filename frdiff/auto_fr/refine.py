@@ -26,7 +26,8 @@ def climb(
     """Move one keyframe at a time while that makes the runs better on average.
 
     It ends at a time of `time.monotonic`, and when as many plans as `most` have been tried. `expected` ranks the
-    moves, so that the likely ones are tried first. Returns the plan, the logarithms of its errors, and the moves.
+    moves, so that the likely ones are tried first. Returns the plan, the logarithms (R,) of its errors on R runs, and
+    the moves; `logs` (R,) are those of the plan to start from.
     """
     tried, moves = {plan.keyframes}, []
     while True:

@@ -57,14 +57,14 @@ class Rollout:
         return self._session.reserve(output_bytes, stage_bytes)
 
     def begin_evaluation(self, sigma: float, x: torch.Tensor | None = None) -> None:
-        """Start an evaluation."""
+        """Start an evaluation with input `x` (B, C, ...)."""
         self._session.begin_evaluation(sigma, x)
         self._number += 1
         known = self._recorded[self._number] if self._number < len(self._recorded) else None
         self._replays = self._replays and known is not None and known.step < self._shared and known.sigma == sigma
 
     def end_evaluation(self, denoised: torch.Tensor) -> None:
-        """Note what the sampler gets."""
+        """Note what the sampler gets, (B, C, ...)."""
         self._session.end_evaluation(denoised)
 
     def call(self, call: NetworkCall) -> Any:
@@ -92,7 +92,7 @@ def roll_out(
     families: Mapping[str, Family] | None = None,
     repair: float = 0.0,
 ) -> torch.Tensor:
-    """The final latent of the recorded run when it follows `plan` instead, with `repair` (Schedule)."""
+    """The final latent (B, C, ...) of the recorded run when it follows `plan` instead, with `repair` (RunOptions)."""
 
     def make(facts: RunFacts) -> Rollout:
         return Rollout(plan, trajectory, facts, families, repair)
@@ -101,13 +101,13 @@ def roll_out(
 
 
 def final_error(final: torch.Tensor, truth: torch.Tensor) -> float:
-    """Relative L2 distance of two final latents of the same shape."""
+    """Relative L2 distance of two final latents of the same shape (docs/math.md, equation 6.3)."""
     apart, size = (final.double() - truth.double()).norm(), truth.double().norm()
     return float(apart / size.clamp(min=1e-30))
 
 
 def plain_run(sample: Sample, seed: int, steps: int | None = None) -> torch.Tensor:
-    """The final latent of an ordinary run."""
+    """The final latent (B, C, ...) of an ordinary run."""
 
     def make(facts: RunFacts) -> Rollout:
         count = len(facts.sigmas) - 1

@@ -18,7 +18,7 @@ PEAK = 2.0
 
 
 class Runs:
-    """Recorded runs; `gains` is how much farther an error at a step travels than the step's own move."""
+    """Recorded runs; `gains` (N,) is how much farther an error at a step travels than the step's own move."""
 
     def __init__(self) -> None:
         self.recorded: list[Trajectory] = []
@@ -39,11 +39,12 @@ class Runs:
 
     @property
     def gains(self) -> np.ndarray:
-        """One per step."""
+        """One per step, (N,)."""
         return self._gains
 
     @gains.setter
     def gains(self, gains: np.ndarray) -> None:
+        """Measured ones, (N,)."""
         self._gains, self._known_cost = gains, None
 
     @property
@@ -85,6 +86,7 @@ class Runs:
         return REPAIR
 
     def _cost_of(self, runs: list[Geometry], gains: np.ndarray, peak: float) -> SegmentCosts:
+        """The cost on some of the runs, with `gains` (N,)."""
         if self.stochastic:
             return PartialCost(runs, gains, peak)
         return ForecastCost(runs, gains, KRIGING.weights_for(self.recorded[0].run.multistep), peak)

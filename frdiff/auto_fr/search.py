@@ -28,9 +28,9 @@ CHUNK = 1 << 16
 class Geometry:
     """A recorded run, as far as errors of its outputs matter.
 
-    `gram[i, j]` is the inner product of the guided outputs of steps i and j; `moves[i]` how far a unit of error in
-    the output of step i moves the latent in an Euler step; `size` is the norm of the final latent. `partial` are
-    the norms of the errors of partial steps, by keyframe and step.
+    `gram` (N, N) are the inner products of the guided outputs of steps i and j; `moves` (N,) how far a unit of error
+    in the output of each step moves the latent in an Euler step; `size` is the norm of the final latent. `partial`
+    are the norms of the errors of partial steps, by keyframe and step.
     """
 
     times: tuple[float, ...]
@@ -46,7 +46,10 @@ class Geometry:
 
 
 def geometry(trajectory: Trajectory) -> Geometry:
-    """The geometry of a run; raises FRDiffError when the sampler did not evaluate every step."""
+    """The geometry of a run (docs/math.md, equation 2.7).
+
+    Raises FRDiffError when the sampler did not evaluate every step.
+    """
     evaluations = trajectory.steps()
     fits = [_guidance(evaluation) for evaluation in evaluations]
     parts = max(len(fit) for fit in fits)
@@ -72,7 +75,8 @@ class ForecastCost:
 
     The forecast errors of neighbouring steps point the same way, so they are added as vectors, each with
     how far it moves the final latent (`gains` times the step's own move); the cost is the length of the
-    sum over the size of the final latent, to the power `peak`: 1 adds up lengths, 2 suppresses peaks.
+    sum over the size of the final latent, to the power `peak`: 1 adds up lengths, 2 suppresses peaks
+    (docs/math.md, equation 2.8). `gains` are (N,).
     """
 
     def __init__(
@@ -103,7 +107,10 @@ class ForecastCost:
         return self._known[place]
 
     def _length(self, run: int, before: int, last: int, following: int, weights: np.ndarray) -> float:
-        """`|sum_i d_i (w_before,i h_before + w_last,i h_last - h_i)|` from inner products alone."""
+        """`|sum_i d_i (w_before,i h_before + w_last,i h_last - h_i)|` from inner products alone.
+
+        `weights` (G, 2) are those of the G steps between (docs/math.md, equation 2.9).
+        """
         gram, d = self._runs[run]
         keys = [before, last]
         on_keys = d[last + 1 : following] @ weights
@@ -117,7 +124,10 @@ class ForecastCost:
 
 @dataclass(frozen=True)
 class PartialError:
-    """How the error of a run's partial steps grows: `size[step] * |lambda distance to the keyframe| ** power`."""
+    """How the error of a run's partial steps grows: `size[step] * |lambda distance to the keyframe| ** power`.
+
+    `size` is (N,) (docs/math.md, equation 2.10).
+    """
 
     size: np.ndarray
     power: float
@@ -127,7 +137,7 @@ class PartialCost:
     """The cost of the partial steps between two keyframes, like ForecastCost.
 
     The errors were recorded for some keyframes only. They are carried over to others by what is fitted to each run
-    (PartialError).
+    (PartialError; docs/math.md, equation 2.10). `gains` are (N,).
     """
 
     def __init__(self, runs: Sequence[Geometry], gains: np.ndarray, peak: float = 2.0) -> None:
@@ -157,6 +167,7 @@ class PartialCost:
         return PartialError(np.exp(np.interp(np.arange(run.steps), steps, errors - power * apart)), power)
 
     def _distance(self, keyframe: int | np.ndarray, steps: np.ndarray) -> np.ndarray:
+        """Distances in lambda from one keyframe, or one for each, to `steps` (G,); above 0, and of the same shape."""
         return np.maximum(np.abs(self._lambda[steps] - self._lambda[keyframe]), 1e-6)
 
 
@@ -164,7 +175,7 @@ SegmentCosts = ForecastCost | PartialCost
 
 
 def total_cost(cost: SegmentCosts, keyframes: Sequence[int], steps: int) -> float:
-    """The cost of a whole run with these keyframes."""
+    """The cost of a whole run with these keyframes (docs/math.md, equation 2.1)."""
     ends = [keyframes[0], *keyframes, steps]
     return sum(cost(*ends[k : k + 3]) for k in range(len(keyframes)))
 
@@ -180,7 +191,10 @@ def fewest_full(steps: int) -> float:
 
 
 def interpolated_gains(measured: dict[float, float], steps: int) -> np.ndarray:
-    """How much farther errors travel than one Euler step, for each step, from what was measured at some."""
+    """How much farther errors travel than one Euler step, (N,), from what was measured at some steps.
+
+    See docs/math.md, equation 2.11.
+    """
     places = sorted(measured)
     return np.exp(np.interp(np.arange(steps), places, np.log([measured[place] for place in places])))
 
@@ -204,7 +218,7 @@ def _guided(
     evaluation: RecordedEvaluation, shares: np.ndarray, outputs: list[torch.Tensor] | None = None,
     start: int | None = None,
 ) -> torch.Tensor:  # fmt: skip
-    """The guided output as one row: all of it, or CHUNK columns from `start`."""
+    """The guided output as a row (M,), all of it or CHUNK columns from `start`; `shares` (P,) of P conditions."""
     columns = slice(None) if start is None else slice(start, start + CHUNK)
     outputs = evaluation.answers if outputs is None else outputs
     parts = _parts(evaluation, outputs)
@@ -217,6 +231,7 @@ def _guided(
 
 
 def _length(evaluation: RecordedEvaluation, shares: np.ndarray) -> int:
+    """The elements of the guided output; `shares` (P,) of P conditions."""
     parts = _parts(evaluation, evaluation.answers)
     if parts is None or len(parts) != len(shares):
         return sum(tensor.numel() for tensor in tensors_in(evaluation.answers))
@@ -224,7 +239,7 @@ def _length(evaluation: RecordedEvaluation, shares: np.ndarray) -> int:
 
 
 def _parts(evaluation: RecordedEvaluation, outputs: list[torch.Tensor]) -> list[torch.Tensor] | None:
-    """The output of each condition, or None when they have not the latent's shape."""
+    """The output (B, C, ...) of each condition, or None when they have not the latent's shape."""
     parts = []
     for output in outputs:
         if not isinstance(output, torch.Tensor) or output.shape[1:] != evaluation.x.shape[1:]:
@@ -234,4 +249,5 @@ def _parts(evaluation: RecordedEvaluation, outputs: list[torch.Tensor]) -> list[
 
 
 def _prefix_sums(table: np.ndarray) -> np.ndarray:
+    """Sums over all rectangles from the corner: (N, N) -> (N + 1, N + 1)."""
     return np.cumsum(np.cumsum(np.pad(table, ((1, 0), (1, 0))), axis=0), axis=1)

@@ -23,9 +23,10 @@ CANNOT_FOLLOW = (
 class RecordedEvaluation:
     """One evaluation of a full run: the step it belongs to, and the network's outputs on the CPU.
 
-    Outputs are named by their condition and the number of the call among those of the same. `x` and `denoised` are
-    what the sampler gave and got. `partial` are the errors that partial steps had here, by the keyframe that they
-    reused and then named like the outputs. `stage_ms` is measured at some evaluations only, and slows these down.
+    Outputs are named by their condition and the number of the call among those of the same. `x` and `denoised`, both
+    (B, C, ...), are what the sampler gave and got. `partial` are the errors that partial steps had here, by the
+    keyframe that they reused and then named like the outputs. `stage_ms` is measured at some evaluations only, and
+    slows these down.
     """
 
     step: int
@@ -47,7 +48,7 @@ class RecordedEvaluation:
 
 @dataclass
 class Trajectory:
-    """A full run: its noise levels, its evaluations and its final latent."""
+    """A full run: its noise levels, its evaluations and its final latent (B, C, ...)."""
 
     seed: int
     sigmas: tuple[float, ...]

@@ -79,7 +79,10 @@ class Probe:
 
 
 def sighted(result: Any, inputs: Mapping[Argument, torch.Tensor], copies: Mapping[Argument, torch.Tensor]) -> Sighting:
-    """What a call shows, from its result and its tensor inputs as objects and as they were; raises Refusal."""
+    """What a call shows, from its result and its tensor inputs as objects and as they were; raises Refusal.
+
+    Inputs and outputs are tensors such as (B, T, C) or (B, C, ...); each output has the shape of one input.
+    """
     outputs = result if isinstance(result, tuple) else (result,)
     if not outputs or not all(isinstance(value, torch.Tensor) for value in outputs):
         raise Refusal("they return something else than tensors.")
@@ -94,7 +97,7 @@ def sighted(result: Any, inputs: Mapping[Argument, torch.Tensor], copies: Mappin
 
 
 def _paired(output: torch.Tensor, copies: Mapping[Argument, torch.Tensor]) -> Argument:
-    """The one input that an output adds to."""
+    """The one input that an output adds to, of the same shape."""
     alike = [where for where, v in copies.items() if (v.shape, v.dtype) == (output.shape, output.dtype)]
     if not alike:
         raise Refusal("an output has the shape of no input.")
@@ -121,6 +124,7 @@ def _candidates(network: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module
 
 
 def _tensors(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[Argument, torch.Tensor]:
+    """A call's inputs of floating point, of any shape, by where they stand."""
     values = {(i, ""): value for i, value in enumerate(args)} | {(NOWHERE, k): v for k, v in kwargs.items()}
     return {where: v for where, v in values.items() if isinstance(v, torch.Tensor) and v.is_floating_point()}
 
@@ -130,4 +134,5 @@ def _lengths(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[int]:
 
 
 def _shares(output: torch.Tensor, given: torch.Tensor) -> bool:
+    """Whether two tensors of one shape begin at the same place in memory."""
     return output.data_ptr() == given.data_ptr()

@@ -31,8 +31,8 @@ def network_id_of(
 ) -> NetworkId:
     """Describe a network; `weights` are its parameters' own values where patches are written into them.
 
-    `patches` are the tensors, numbers and texts of these. Names do not take part: the host gives layers of the same
-    network other names in other versions.
+    `weights` have the parameters' shapes. `patches` are the tensors, of any shape, numbers and texts of these. Names do
+    not take part: the host gives layers of the same network other names in other versions.
     """
     parameters = list(network.parameters()) if weights is None else weights
     shapes = repr(sorted(tuple(parameter.shape) for parameter in parameters))

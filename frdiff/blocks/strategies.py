@@ -79,7 +79,10 @@ class ChildResult:
 
 @dataclass(frozen=True)
 class BlockResidual:
-    """Output minus input, for blocks `y = x + f(x)`; see Family for `inputs`, `mutates`, `base` and `after`."""
+    """Output minus input, for blocks `y = x + f(x)`; see Family for `inputs`, `mutates`, `base` and `after`.
+
+    Inputs and outputs are (B, T, C) or (B, C, ...), a residual has its input's shape (docs/math.md, equation 5.3).
+    """
 
     inputs: tuple[Argument, ...]
     mutates: bool
@@ -110,12 +113,13 @@ class BlockResidual:
         return outputs if self.after is None else (self.after(*outputs), *outputs)
 
     def _find(self, args: Arguments, kwargs: Keywords) -> list[torch.Tensor] | None:
+        """The inputs, (B, T, C) or (B, C, ...), that the outputs add to; None where one of them is not a tensor."""
         found = [_argument(where, args, kwargs) for where in self.inputs]
         return found if all(isinstance(value, torch.Tensor) for value in found) else None
 
 
 class _Reached(Exception):
-    """Carries a block's base out of the block, whose remaining work is not needed."""
+    """Carries a block's base (B, T, C) out of the block, whose remaining work is not needed."""
 
     def __init__(self, base: torch.Tensor) -> None:
         self.base = base
@@ -128,7 +132,7 @@ def _argument(where: Argument, args: Arguments, kwargs: Keywords) -> Any:
 
 
 def _difference(outputs: Any, bases: list[torch.Tensor] | None) -> Any:
-    """Outputs minus their bases, in the outputs' own structure; None when they do not pair."""
+    """Outputs minus their bases of the same shapes, in the outputs' own structure; None when they do not pair."""
     if isinstance(outputs, torch.Tensor):
         outputs, packed = (outputs,), False
     else:
@@ -144,7 +148,7 @@ def _difference(outputs: Any, bases: list[torch.Tensor] | None) -> Any:
 def _watch_input(
     child: torch.nn.Module, forward: Forward, args: Arguments, kwargs: Keywords
 ) -> tuple[Any, list[torch.Tensor] | None]:
-    """The computed result, and the one tensor that `child` was called with on the way."""
+    """The computed result, and the one tensor (B, T, C) that `child` was called with on the way."""
     seen: list[torch.Tensor] = []
     compute = child.forward
 
@@ -158,7 +162,7 @@ def _watch_input(
 
 
 def _reach_input(child: torch.nn.Module, forward: Forward, args: Arguments, kwargs: Keywords) -> list[torch.Tensor]:
-    """The tensor that `child` is called with, computing no more of the block than leads there."""
+    """The tensor (B, T, C) that `child` is called with, computing no more of the block than leads there."""
 
     def reached(x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         raise _Reached(x)

@@ -20,13 +20,13 @@ class Kriging:
     """Outputs as a random function of lambda with Matern-3/2 correlation, and its best linear unbiased prediction.
 
     `length` is the correlation length in units of lambda; chosen by measurement among 1 to 10 (docs/findings.md).
-    Close to a keyframe the forecast is the straight line, far away it returns to the mean of what is remembered.
+    Close to a keyframe the forecast is a straight line, far away it returns to the mean of what is remembered.
     """
 
     length: float = 4.0
 
     def weights(self, t: float, times: Sequence[float]) -> Sequence[float]:
-        """Weights of the prediction at flow time `t` from outputs at distinct `times` (docs/math.md, equation 1.3)."""
+        """Weights (K,) of the prediction at `t` from outputs at distinct flow `times` (docs/math.md, equation 1.3)."""
         return _solved(self, t, tuple(times))[0]
 
     def deviation(self, t: float, times: Sequence[float]) -> float:
@@ -45,7 +45,7 @@ class Kriging:
 # The same run is queued again and again with other seeds, and a plan weighs all gaps of a run.
 @lru_cache(maxsize=65536)
 def _solved(model: Kriging, t: float, times: tuple[float, ...]) -> tuple[tuple[float, ...], float]:
-    """The weights (K,) and the expected deviation: ordinary kriging with the multiplier of the weights' sum of 1."""
+    """The weights (K,) and the expected deviation, from the kriging system (docs/math.md, equations 1.2 to 1.4)."""
     known = np.array([half_log_snr(time) for time in times])
     count = len(known)
     equations = np.ones((count + 1, count + 1))

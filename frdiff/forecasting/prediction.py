@@ -27,19 +27,19 @@ class Prediction:
         return not self.x0 or (self.level.c_out != 0 and same_shapes(output, x))
 
     def remembered(self, output: Any, x: Any) -> Any:
-        """What to remember of a raw output."""
+        """What to remember of a raw output (B, C, ...) at input `x`, of its shape (docs/math.md, equation 0.4)."""
         if not self.x0 or not self.fits(output, x):
             return output
         return combine((self.level.c_skip, self.level.c_out), (x, output), torch.float32)
 
     def raw(self, remembered: Any, x: Any, dtype: torch.dtype | None) -> Any:
-        """The raw output, in `dtype`, that stands for a forecast."""
+        """The raw output, in `dtype` and of the forecast's shape, that stands for it (docs/math.md, equation 0.5)."""
         if not self.x0 or x is None:
             return remembered
         return combine((1 / self.level.c_out, -self.level.c_skip / self.level.c_out), (remembered, x), dtype)
 
     def corrected(self, output: Any, correction: Any) -> Any:
-        """A raw output with a correction of what is remembered."""
+        """A raw output with a correction of what is remembered, of its shape (docs/math.md, equation 0.6)."""
         return combine((1.0, 1 / self.level.c_out if self.x0 else 1.0), (output, correction))
 
 

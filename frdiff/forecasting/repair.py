@@ -76,7 +76,10 @@ class Repair:
         self._streams.clear()
 
     def _correction(self, made: Sequence[Forecast], step: int, known: Stream, weights_at: Weights) -> Any:
-        """What to add to a computed output; in `known` it is replaced by what it would be at the right input."""
+        """What to add to a computed output; in `known` it is replaced by what it would be at the right input.
+
+        All have the output's shape (docs/math.md, equations 4.1 to 4.4).
+        """
         level, b = self._levels[step], self._recursion.b[step][step]
         effects = [displacement(self._recursion, self._levels, each.step, step) for each in made]
         if self._strength * max(abs(after) for _, after in effects) > LARGEST_SHARE * abs(b * level.c_out):
@@ -95,7 +98,7 @@ class Repair:
         return combine([-self._strength * e / (b * level.c_out) for e in after], errors)
 
     def _addition(self, stream: _Corrections, step: int, correction: Any) -> Any:
-        """A correction, less what the sampler still makes of earlier ones."""
+        """A correction, less what the sampler still makes of earlier ones (docs/math.md, equation 4.5)."""
         b = self._recursion.b[step]
         newest = b[step] * self._levels[step].c_out
         late = {

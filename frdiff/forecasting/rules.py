@@ -1,6 +1,7 @@
 """Forecasts of a network output: weights from flow times alone, applied to remembered outputs.
 
-A rule `w(t; t_1 .. t_K)` is a function of the flow time to forecast and of the known ones, oldest first. To add one,
+A rule `w(t; t_1 .. t_K)` is a function of the flow time to forecast and of the known ones, oldest first; it returns
+K weights, whose sum is 1. To add one,
 write it here below `@forecaster(...)`: the schedule node, schedule files and the tests know it then.
 """
 
@@ -55,13 +56,13 @@ def forecaster(name: str, history: int, order: int = 0, steady: Weights | None =
 
 @forecaster("reuse", history=1)
 def reuse_weights(t: float, times: Sequence[float]) -> list[float]:
-    """Order 0: the newest remembered output alone (arXiv 2312.03517, the "jump")."""
+    """Order 0: the newest remembered output alone (arXiv 2312.03517, the "jump"; docs/math.md, equation 1.6)."""
     return [0.0] * (len(times) - 1) + [1.0]
 
 
 @forecaster("mean", history=2)
 def mean_weights(t: float, times: Sequence[float]) -> list[float]:
-    """The mean of the two newest outputs: the average velocity of the last stretch."""
+    """The mean of the two newest outputs: the average velocity of the last stretch (docs/math.md, equation 1.7)."""
     return [0.0] * (len(times) - 2) + [0.5, 0.5] if len(times) > 1 else [1.0]
 
 
@@ -72,7 +73,7 @@ def linear_weights(t: float, times: Sequence[float]) -> list[float]:
 
 @forecaster("damped linear", history=2)
 def damped_weights(t: float, times: Sequence[float]) -> list[float]:
-    """Half way between reuse and the straight line."""
+    """Half way between reuse and the straight line (docs/math.md, equation 1.9)."""
     return [(r + s) / 2 for r, s in zip(reuse_weights(t, times), linear_weights(t, times), strict=True)]
 
 
@@ -98,7 +99,8 @@ def quadratic_weights(t: float, times: Sequence[float]) -> list[float]:
 def chebyshev_weights(t: float, times: Sequence[float]) -> list[float]:
     """Ridge regression on Chebyshev polynomials of flow time, half blended with the straight line (Spectrum).
 
-    Order `min(4, K - 1)`, ridge 0.1, the constant term not penalised; flow time, from 0 to 1, is the whole range.
+    Order `min(4, K - 1)`, ridge 0.1, the constant term not penalised; flow time, from 0 to 1, is the whole range
+    (docs/math.md, equation 1.10).
     """
     order = min(4, len(times) - 1)
     features = np.polynomial.chebyshev.chebvander(2 * np.array(times) - 1, order)
@@ -113,7 +115,7 @@ KRIGING_MODEL = Kriging()
 
 
 def steady_kriging_weights(t: float, times: Sequence[float]) -> list[float]:
-    """Kriging, and the farther in flow time the forecast reaches the more of reuse, up to half (docs/math.md, 1.5)."""
+    """Kriging, and the farther in flow time it reaches the more of reuse, up to half (docs/math.md, equation 1.5)."""
     share = min(max((times[-1] - t - NEAR) / (FAR - NEAR), 0.0), 1.0) / 2
     both = zip(reuse_weights(t, times), kriging_weights(t, times), strict=True)
     return [share * repeated + (1 - share) * extrapolated for repeated, extrapolated in both]
@@ -128,7 +130,7 @@ def kriging_weights(t: float, times: Sequence[float]) -> Sequence[float]:
 def lagrange_weights(t: float, times: Sequence[float], order: int) -> list[float]:
     """Weights of the polynomial of at most `order` through the newest outputs, at time `t`.
 
-    Exact for any series that is a polynomial of that order in `times`, which are distinct.
+    Exact for any series that is a polynomial of that order in `times`, which are distinct (docs/math.md, equation 1.8).
     """
     nodes = list(times[-(order + 1) :])
     weights = [0.0] * (len(times) - len(nodes))

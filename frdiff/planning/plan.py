@@ -116,7 +116,10 @@ class Plan:
         return next(changed, len(self))
 
     def cost(self, partial_cost: float) -> float:
-        """What it costs over a run in full, a partial evaluation costing `partial_cost` of a full one."""
+        """What it costs over a run in full, a partial evaluation costing `partial_cost` of a full one.
+
+        See docs/math.md, equation 5.4.
+        """
         return self._full_evaluations(partial_cost) / len(self)
 
     def speedup(self, partial_cost: float) -> float:

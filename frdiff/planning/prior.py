@@ -73,7 +73,7 @@ class PriorSchedule(Schedule):
         return NOT_NEAR.of(asked=self.speedup, reached=reached, steps=run.length)
 
     def _count(self, run: SamplingRun) -> int:
-        """Full steps that bring the counted cost nearest to `steps / speedup`."""
+        """Full steps that bring the counted cost nearest to `steps / speedup` (docs/math.md, equation 2.6)."""
         fewest = max(math.ceil(run.length * FEWEST_OF_ALL), math.ceil(FEWEST * run.evaluations_per_step))
         return min(max(round(run.length / self.speedup), fewest), run.length)
 
@@ -140,7 +140,8 @@ def _deviation_of_corrected(times: Sequence[float], step: int) -> float:
     """How far an output is from the one before it at the same noise level, when its input was corrected since.
 
     Heun's method corrects it by half of what the slopes at the step's two ends differ in, and a raw output shows a
-    moved input the more, the less noise there is. The square was better than the share itself (docs/findings.md).
+    moved input the more, the less noise there is (docs/math.md, equation 2.3). The square was better than the share
+    itself (docs/findings.md).
     """
     start = next((time for time in reversed(times[:step]) if time - times[step] > SAME_TIME), times[step])
     share = (start - times[step]) / (2 * max(times[step], EDGE))

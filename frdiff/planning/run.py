@@ -47,7 +47,7 @@ class SamplingRun:
 def sampling_run(
     sigmas: Sequence[float], level_of: LevelOf, response: ImpulseResponse | None = None
 ) -> SamplingRun:
-    """What is known before a run of `sigmas`, one more than there are steps."""
+    """What is known before a run of `sigmas`, one more than there are steps (docs/math.md, equation 3.5)."""
     times = tuple(level_of(sigma).time for sigma in sigmas)
     stochastic = bool(response and response.stochastic)
     known = response.evaluations(sigmas) if response else None
@@ -67,6 +67,6 @@ def sampling_run(
 
 
 def _length_in_use(times: Sequence[float], sigmas: Sequence[float], step: int) -> float:
-    """A step's length in flow time over what Euler's method uses of its denoised latent."""
+    """A step's length in flow time over Euler's use of its denoised latent (docs/math.md, equation 3.5)."""
     used = 1 - sigmas[step + 1] / sigmas[step]
     return abs(times[step] - times[step + 1]) / used if used > 0 else abs(times[step] - times[step + 1])

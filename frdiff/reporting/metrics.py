@@ -12,13 +12,13 @@ WINDOW, SIGMA, C1, C2 = 11, 1.5, 0.01**2, 0.03**2
 
 
 def psnr(a: torch.Tensor, b: torch.Tensor) -> float:
-    """Mean PSNR in dB of pictures (B, H, W, C) in 0..1, at most 100."""
+    """Mean PSNR in dB of pictures (B, H, W, C) in 0..1, at most 100 (docs/math.md, equation 6.4)."""
     error = (a.float() - b.float()).square().flatten(1).mean(dim=1)
     return float((-10 * error.log10()).clamp(max=PSNR_LIMIT).mean())
 
 
 def ssim(a: torch.Tensor, b: torch.Tensor) -> float:
-    """Mean SSIM of pictures (B, H, W, C) in 0..1, with a Gaussian window of 11 x 11."""
+    """Mean SSIM of pictures (B, H, W, C) in 0..1, with a Gaussian window of 11 x 11 (docs/math.md, equation 6.5)."""
     a, b = (image.float().movedim(-1, 1) for image in (a, b))
     mean_a, mean_b = _blurred(a), _blurred(b)
     var_a, var_b = _blurred(a * a) - mean_a**2, _blurred(b * b) - mean_b**2
@@ -28,7 +28,10 @@ def ssim(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 def latent_error(a: torch.Tensor, b: torch.Tensor) -> float:
-    """Mean over the batch of `|b - a| / |a|`: the error of latent `b` relative to the reference `a`."""
+    """Mean over the batch of `|b - a| / |a|`: the error of latent `b` relative to the reference `a`.
+
+    Both are (B, C, ...) (docs/math.md, equation 6.2).
+    """
     apart = (b.float() - a.float()).flatten(1).norm(dim=1)
     return float((apart / a.float().flatten(1).norm(dim=1).clamp(min=torch.finfo(torch.float32).tiny)).mean())
 
@@ -48,6 +51,7 @@ def _blurred(image: torch.Tensor) -> torch.Tensor:
 
 
 def _blurred_along(image: torch.Tensor, axis: int, length: int) -> torch.Tensor:
+    """A picture (B, C, H, W) blurred along one axis by `length` weights, of the same shape."""
     places = torch.arange(length, device=image.device, dtype=image.dtype) - length // 2
     weights = torch.exp(-(places**2) / (2 * SIGMA**2))
     weights = weights / weights.sum()

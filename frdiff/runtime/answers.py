@@ -135,6 +135,7 @@ class Answers:
         return output if correction is None else evaluation.prediction.corrected(output, correction)
 
     def _partial(self, planned: PlannedCall, stream: Stream, compute: Callable[[], Any]) -> Any:
+        """A partial step, mixed with the forecast of the same shape (docs/math.md, equation 5.2)."""
         evaluation, mix = planned.evaluation, planned.plan.mix
         stages = StageCall(self._held.get(planned.key, ()), stream, self._budget.store)
         with self._swapped(planned.call, stages.reusing()):

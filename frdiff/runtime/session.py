@@ -73,7 +73,7 @@ class Session:
         return self.report.bytes_reserved
 
     def begin_evaluation(self, sigma: float, x: torch.Tensor | None = None) -> None:
-        """Start an evaluation: one decision for all its network calls."""
+        """Start an evaluation with input `x` (B, C, ...): one decision for all its network calls."""
         evaluation = self._evaluation = self._follower.begin(sigma, x)
         kinds = evaluation.plan.kind.value, evaluation.planned.kind.value
         self.report.records.append(StepRecord(evaluation.step, sigma, *kinds, evaluation.plan.mix))
@@ -83,7 +83,7 @@ class Session:
         self._observe(self)
 
     def end_evaluation(self, denoised: torch.Tensor) -> None:
-        """Note what the evaluation returned to the sampler."""
+        """Note what the evaluation returned to the sampler, (B, C, ...)."""
         self._follower.noted(denoised)
 
     def call(self, call: NetworkCall) -> Any:

@@ -18,7 +18,7 @@ class NoiseLevel:
 
     `time` is its flow time, `noise / (noise + data)`, from 1 (noise) to 0 (data). The denoised latent is
     `D = c_skip x + c_out F(x)`, with `x` the latent as the sampler has it and `F` the network's raw output
-    (EDM, arXiv 2206.00364, equation 7, with `c_in` left to the host).
+    (EDM, arXiv 2206.00364, equation 7, with `c_in` left to the host; docs/math.md, equation 0.1).
     """
 
     sigma: float
@@ -31,12 +31,18 @@ LevelOf = Callable[[float], NoiseLevel]
 
 
 def noise_prediction_level(sigma: float) -> NoiseLevel:
-    """The level of a sigma where the data keep their size (alpha is 1) and the network predicts the noise."""
+    """The level of a sigma where the data keep their size (alpha is 1) and the network predicts the noise.
+
+    See docs/math.md, equation 0.2.
+    """
     return NoiseLevel(sigma, sigma / (1 + sigma), 1.0, -sigma)
 
 
 def half_log_snr(t: float) -> float:
-    """lambda = log(alpha / sigma) = log((1 - t) / t) at flow time `t` (DPM-Solver, arXiv 2206.00927)."""
+    """lambda = log(alpha / sigma) = log((1 - t) / t) at flow time `t` (DPM-Solver, arXiv 2206.00927).
+
+    See docs/math.md, equation 0.3.
+    """
     clamped = min(max(t, EDGE), 1 - EDGE)
     return -math.log(clamped / (1 - clamped))
 

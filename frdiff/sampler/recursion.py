@@ -20,7 +20,8 @@ MOST_CHANGES = 1.5
 class LinearRecursion:
     """A sampler that evaluates once a step, at the step's own noise level.
 
-    `x[i + 1] = a[i] x[i] + sum(b[i][j] D[j] for j <= i)`, beside noise, with `D` the denoised outputs.
+    `x[i + 1] = a[i] x[i] + sum(b[i][j] D[j] for j <= i)`, beside noise, with `D` the denoised outputs: `a` (N,), and
+    in row i of `b` i + 1 numbers (docs/math.md, equation 3.1).
     """
 
     a: tuple[float, ...]

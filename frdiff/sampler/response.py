@@ -20,7 +20,8 @@ class ImpulseResponse:
     """A sampler's run on unit impulses: the noise level of each evaluation and whether noise was added.
 
     `inputs` (N + 1, N + 1) has a row for each of the N evaluations' inputs and one for the result; what each is made
-    of stands in its columns: of the first input, then of each output in turn. It is None where that is not linear.
+    of stands in its columns: of the first input, then of each output in turn (docs/math.md, equation 3.2). It is None
+    where that is not linear.
     `cfg_pp` says that the sampler takes the outputs of single conditions, as CFG++ does; here they are all the same.
     """
 
@@ -59,7 +60,7 @@ class ImpulseResponse:
         return SamplerEvaluations(self.sigmas, tuple(step_of_evaluation), output_weight, multistep)
 
     def _starts(self, sigmas: np.ndarray) -> list[int]:
-        """The evaluations at which the steps from `sigmas` start, -1 where there is none.
+        """The evaluations at which the steps from `sigmas` (S,) start, -1 where there is none.
 
         The last one there: Heun's method and its kin end a step at the noise level of the next. The middle of a very
         short step may be near as well.
@@ -74,7 +75,7 @@ class ImpulseResponse:
 
         `starts` (N,) are the evaluations at which the steps started. What is kept shows in what went into both long
         ago, which no step adds again: the first input, or where the sampler has forgotten that, as some do at once on
-        flow models, the oldest output.
+        flow models, the oldest output (docs/math.md, equation 3.3).
         """
         assert self.inputs is not None
         there, after = self.inputs[starts], self.inputs[1:]
@@ -86,6 +87,9 @@ class ImpulseResponse:
 
 
 def _used(made: np.ndarray, start: int, end: int) -> np.ndarray:
-    """How much a step uses of each output (N,): for the latent that it ends with, and for its own evaluations."""
+    """How much a step uses of each output (N,): for the latent that it ends with, and for its own evaluations.
+
+    `made` (N, N) is what follows each evaluation, `start` and `end` are the step's own (docs/math.md, equation 3.6).
+    """
     used = made[end - 1]
     return used + sum(used[i] * made[i - 1] for i in range(start + 1, end))

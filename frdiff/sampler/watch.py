@@ -19,8 +19,8 @@ class SamplerWatch:
     """Sees what goes into and comes out of each evaluation, and tells whether noise came in between.
 
     A deterministic solver makes its next input as a linear combination of past inputs and of the
-    outputs that it was given; what cannot be written so is fresh noise. `region` is a mask of the latent
-    that is 1 where the sampler is free, None where it is free everywhere.
+    outputs that it was given; what cannot be written so is fresh noise. `region`, in the latent's shape (B, C, ...), is
+    1 where the sampler is free, None where it is free everywhere.
     `cfg_pp` says that the sampler takes the outputs of single conditions, as CFG++ does.
     """
 
@@ -35,7 +35,7 @@ class SamplerWatch:
         self._parts: deque[np.ndarray] = deque(maxlen=2 * MEMORY)
 
     def arrived(self, x: torch.Tensor) -> None:
-        """Note the input of an evaluation, and compare it with what came before."""
+        """Note the input (B, C, ...) of an evaluation, and compare it with what came before."""
         if self.stochastic:
             return
         now = self._sampled(x)
@@ -50,18 +50,19 @@ class SamplerWatch:
         self._inputs.append(now)
 
     def answered(self, denoised: torch.Tensor) -> None:
-        """Note what an evaluation returned to the sampler."""
+        """Note what an evaluation returned to the sampler, (B, C, ...)."""
         if not self.stochastic:
             self._outputs.append(self._sampled(denoised))
 
     def called(self, denoised: torch.Tensor) -> None:
-        """Note what one network call returned: the outputs of one or several conditions, along dimension 0."""
+        """Note what one network call returned: the outputs of P conditions in one batch (P B, C, ...)."""
         if self.stochastic or self._shape is None or denoised.shape[1:] != self._shape[1:]:
             return
         if len(denoised) % self._shape[0] == 0:
             self._parts.extend(self._sampled(part) for part in denoised.split(self._shape[0]))
 
     def _sampled(self, x: torch.Tensor) -> np.ndarray:
+        """Some elements (M,) of a latent (B, C, ...), always the same."""
         if self._places is None or self._shape != x.shape:
             self._shape, self._places = x.shape, self._choose(x).to(x.device)
             self._outputs.clear()
@@ -71,9 +72,11 @@ class SamplerWatch:
 
     @staticmethod
     def _explained(now: np.ndarray, basis: list[np.ndarray]) -> bool:
+        """Whether `now` (M,) is a linear combination of `basis`, each (M,), but for rounding."""
         return _remainder(now, basis) <= NOISE_TOLERANCE
 
     def _choose(self, x: torch.Tensor) -> torch.Tensor:
+        """Places (M,) in a latent (B, C, ...) where the sampler is free."""
         places = torch.arange(x.numel())
         if self._region is not None:
             free = self._region.detach().cpu().expand(x.shape).reshape(-1) >= 1
@@ -82,7 +85,7 @@ class SamplerWatch:
 
 
 def _remainder(y: np.ndarray, basis: list[np.ndarray]) -> float:
-    """The part of `y` outside the span of `basis`, relative to `y`."""
+    """The part of `y` (M,) outside the span of `basis`, each (M,), relative to `y` (docs/math.md, equation 3.7)."""
     columns = np.stack(basis, axis=1)
     # By singular values: successive outputs are nearly parallel.
     solution = np.linalg.lstsq(columns, y, rcond=None)[0]

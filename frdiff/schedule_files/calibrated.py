@@ -121,7 +121,8 @@ def resample(kinds: Sequence[StepKind], made: Sequence[float], times: Sequence[f
     """Carry `kinds`, made for flow times `made`, over to a run with other `times`, at the same share of full steps.
 
     Between two full steps the made run computes at a constant rate per step; the new run computes where
-    that rate, carried over by flow time, adds up to the next whole number. The same times give the same kinds.
+    that rate, carried over by flow time, adds up to the next whole number (docs/math.md, equation 2.12). The same times
+    give the same kinds.
     """
     steps = len(times) - 1
     if same_times(made, times):
@@ -152,7 +153,10 @@ def distance(made: Sequence[float], times: Sequence[float]) -> float:
 
 
 def _scaled(rate: np.ndarray, count: int, late_start: bool) -> np.ndarray:
-    """Rates of at most 1 in proportion to `rate` that add up to `count`; a run that starts late computes two steps."""
+    """Rates (N,) of at most 1 in proportion to `rate` (N,) that add up to `count`.
+
+    A run that starts late computes two steps.
+    """
     fixed = np.zeros(len(rate))
     fixed[: min(2 if late_start else 1, count)] = 1.0
     low, high = 0.0, len(rate) / max(rate[rate > 0].min(initial=1.0), ROUNDING)

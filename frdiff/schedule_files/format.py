@@ -121,6 +121,7 @@ class _Reader:
         return self._json(text)
 
     def arrays(self, data: bytes) -> dict[str, np.ndarray]:
+        """`times` (N + 1,) and `kinds` (P, N), of P points and N steps."""
         try:
             found = dict(safetensors.deserialize(data))
         except safetensors.SafetensorError as error:
@@ -136,6 +137,7 @@ class _Reader:
         return arrays
 
     def times(self, array: np.ndarray) -> tuple[float, ...]:
+        """The falling flow times (N + 1,) of N steps."""
         if not 2 <= len(array) <= MOST_STEPS + 1:
             raise self.wrong(f"it has {len(array) - 1} steps; 1 to {MOST_STEPS} can be used")
         if not (np.isfinite(array).all() and (array >= 0).all() and (array <= 1).all()):
@@ -145,6 +147,7 @@ class _Reader:
         return tuple(array.tolist())
 
     def points(self, header: dict[str, Any], kinds: np.ndarray, steps: int) -> tuple[Point, ...]:
+        """The points, with `kinds` (P, N) of P points and N steps."""
         rows = self.list(header, "points", MOST_POINTS)
         if kinds.shape != (len(rows), steps) or not rows:
             raise self.wrong("the number of its schedules or of their steps does not fit")

@@ -27,7 +27,10 @@ _COMPLAINTS = (
 
 
 def rehearse(sampler: Any, sigmas: torch.Tensor, model: Any) -> ImpulseResponse | None:
-    """What a sampler object of the host will do on `sigmas` with a MODEL; None where only the run can show it."""
+    """What a sampler object of the host will do on `sigmas` with a MODEL; None where only the run can show it.
+
+    See docs/math.md, equation 3.2.
+    """
     module = inspect.getmodule(getattr(sampler, "sampler_function", None))
     if module is None or not module.__name__.startswith(HOST) or not 1 < len(sigmas) <= MOST_STEPS + 1:
         return None

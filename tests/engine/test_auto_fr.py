@@ -23,13 +23,14 @@ from frdiff.auto_fr.jobs import Trial, in_turn
 from frdiff.auto_fr.recorder import record
 from frdiff.auto_fr.refine import climb, neighbours
 from frdiff.auto_fr.rollout import final_error, plain_run, roll_out
-from frdiff.auto_fr.search import ForecastCost, front, geometry
+from frdiff.auto_fr.search import ForecastCost, Geometry, PartialCost, front, geometry
 from frdiff.blocks.families import Family
 from frdiff.blocks.network_id import NetworkId
 from frdiff.engine import RunFacts
 from frdiff.errors import FRDiffError
 from frdiff.forecasting.rules import KRIGING
 from frdiff.planning.plan import Plan, StepKind
+from frdiff.sampler.noise_levels import half_log_snr
 from frdiff.schedule_files.format import from_bytes, to_bytes
 from frdiff.schedule_files.model import CALIBRATED, Point, Provenance
 
@@ -148,6 +149,27 @@ def test_the_cost_is_the_length_of_the_sum_of_the_errors(sampler):
             total += gains[step] / STEPS * (np.array(weights) @ outputs[known] - outputs[step])
         expected = np.linalg.norm(total) / float(trajectory.final.double().norm())
         assert ForecastCost([run], gains, peak=1)(before, last, following) == pytest.approx(expected, rel=1e-4)
+
+
+def with_partial_errors(power, size):
+    """A run whose partial steps have errors of this size at a distance of 1 in half the log-SNR."""
+    times = tuple(1 - step / STEPS for step in range(STEPS + 1))
+    errors = {
+        (keyframe, step): size * abs(half_log_snr(times[step]) - half_log_snr(times[keyframe])) ** power
+        for keyframe in (2, 8, 14) for step in range(keyframe + 1, keyframe + 5)
+    }  # fmt: skip
+    return Geometry(times, np.eye(STEPS), np.ones(STEPS), 1.0, errors)
+
+
+def test_partial_errors_are_carried_over_by_each_runs_own_power():
+    gains, runs = np.ones(STEPS), [with_partial_errors(0.5, 0.1), with_partial_errors(1.5, 0.3)]
+    levels = [half_log_snr(time) for time in runs[0].times]
+    alone = [sum(size * abs(levels[step] - levels[4]) ** power for step in (5, 6, 7))
+             for power, size in ((0.5, 0.1), (1.5, 0.3))]  # fmt: skip
+    for run, expected in zip(runs, alone, strict=True):
+        assert PartialCost([run], gains, peak=1)(4, 4, 8) == pytest.approx(expected, rel=1e-6)
+    both, turned = (PartialCost(order, gains, peak=1)(4, 4, 8) for order in (runs, runs[::-1]))
+    assert both == turned == pytest.approx(sum(alone) / 2, rel=1e-6)
 
 
 def test_what_the_search_expects_ranks_real_runs(sampler):

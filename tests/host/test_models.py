@@ -49,7 +49,7 @@ def tell(request):
 
 def worker(stage):
     """The module whose own computation is saved when the stage is reused."""
-    return getattr(stage.form, "child", None) or getattr(stage.form, "base", None) or stage.module
+    return getattr(stage.strategy, "child", None) or getattr(stage.strategy, "base", None) or stage.module
 
 
 def attributes(network):

@@ -51,7 +51,7 @@ def test_a_custom_schedule_is_what_its_widgets_say(demo, host):
     assert linear[1].forecaster == "linear" and reuse[1].bytes_kept < partial[1].bytes_kept
     assert len({tuple(latent["samples"].flatten().tolist()) for latent, _ in (partial, reuse, linear)}) == 3
     guarded = node(host, "FRDiffSchedule", "custom", 2, False, 1, 0, 4096.0, guard=True)
-    assert guarded.guarded and not schedule(host).guarded
+    assert guarded.options.guarded and not schedule(host).options.guarded
 
 
 def test_second_queue_gives_the_same(demo):

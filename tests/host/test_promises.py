@@ -146,7 +146,7 @@ def test_09_the_second_prompt_is_as_fast(subject):
 
 def test_10_the_budget_is_kept(subject, host, engine):
     stages = engine("blocks.stages").find_stages(subject.network)
-    workers = [getattr(stage.form, "child", None) or stage.module for stage in stages]
+    workers = [getattr(stage.strategy, "child", None) or stage.module for stage in stages]
     computed, kept, outputs = [], [], 2 * 4 * 16 * 16 * 16 * 4
     plain = subject.sample(steps=8)
     _, free = subject.frdiff(steps=8, schedule=custom_schedule(host, interval=2, mixing=False))
