@@ -12,40 +12,39 @@
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from headless import node_of, read_prompt
-from host import SetupError, add_comfyui_argument, ensure_host
+from calibrate import ray_workers
+from calibrate.headless import node_of, read_prompt
+from setup.host import Host, add_comfyui_argument
+from setup.in_process import load_comfyui, pack_module
+from setup.inside import inside, reported
 
-INSIDE = "FRDIFF_CALIBRATE_INSIDE"
 NODE = "FRDiffAutoFR"
 # Instead of the node's time limit, so that the file does not depend on how fast the machine is.
 TRIES = 60
 SEARCH, GATES = "search", "gates"
 
-# The file of a name; tells its progress and hands on each better file.
-Calibrate = Callable[[str, Any, Any], Any]
-
 
 def main() -> int:
     """Command line: set up, calibrate inside the host's Python, and say what was found."""
     arguments = parse(sys.argv[1:])
-    try:
-        if os.environ.get(INSIDE):
-            return _inside(arguments)
-        node_of(read_prompt(arguments.workflow), NODE, arguments.node)
-        host = ensure_host(arguments.comfyui)
-    except SetupError as error:
-        print(f"The calibration stopped: {error}", file=sys.stderr)
-        return 1
-    environment = {**host.environment(), INSIDE: "1"}
-    return subprocess.run(host.command(str(Path(__file__).resolve()), *sys.argv[1:]), env=environment).returncode
+    return reported("The calibration", lambda: _run(arguments))
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    prompt = read_prompt(arguments.workflow)
+    node = node_of(prompt, NODE, arguments.node)
+
+    def work(_: Host) -> int:
+        if arguments.ray:
+            ray_workers.check_installed()
+        # With Ray it is the workers that need the user's nodes.
+        host = load_comfyui(arguments.device, user_nodes=not arguments.ray)
+        return pack_module(host, "scripts.calibrate.work").calibrate(host, arguments, prompt, node)
+
+    return inside(arguments.comfyui, work)
 
 
 def parse(command_line: list[str]) -> argparse.Namespace:
@@ -72,98 +71,6 @@ def parse(command_line: list[str]) -> argparse.Namespace:
     if arguments.method == GATES and arguments.ray:
         parser.error("--method gates runs in one process, because each of its runs learns from the one before")
     return arguments
-
-
-def _inside(arguments: argparse.Namespace) -> int:
-    # All of scripts/ is imported before ComfyUI, which takes that folder off the path.
-    import in_process
-    import ray_workers
-    from calibrate_requests import order_of, request_of
-
-    prompt = read_prompt(arguments.workflow)
-    node = node_of(prompt, NODE, arguments.node)
-    if arguments.ray:
-        ray_workers.check_installed()
-    # With Ray it is the workers that need the user's nodes.
-    host = in_process.load_comfyui(arguments.device, user_nodes=not arguments.ray)
-    errors = in_process.engine_module(host, "frdiff.errors")
-    try:
-        if arguments.ray:
-            with ray_workers.cluster(arguments, prompt, node, _say) as workers:
-                return _write(host, arguments, workers.order, _searching(host, arguments, workers.order, workers.do))
-        request = request_of(host, prompt, node)
-        order = order_of(request)
-        if arguments.method == GATES:
-            return _write(host, arguments, order, _learning(host, arguments, order, request))
-        do = in_process.engine_module(host, "frdiff.auto_fr.jobs").in_turn(request.sample)
-        return _write(host, arguments, order, _searching(host, arguments, order, do))
-    except errors.FRDiffError as error:
-        print(f"The calibration stopped: {error}", file=sys.stderr)
-        return 1
-
-
-def _searching(host: Any, arguments: argparse.Namespace, order: dict[str, Any], do: Any) -> Calibrate:
-    import torch
-    from in_process import engine_module
-
-    chosen = engine_module(host, "frdiff.auto_fr.effort").EFFORTS[order["effort"]]
-    chosen = replace(chosen, seconds=0.0, climbed=arguments.tries if chosen.seconds else None)
-    if arguments.held_out is not None:
-        chosen = replace(chosen, held_out=arguments.held_out)
-
-    def calibrate(name: str, progress: Any, keep: Any) -> Any:
-        calibration = engine_module(host, "frdiff.auto_fr.calibrate").Calibration
-        with torch.inference_mode():
-            return calibration(do, chosen, order["made"], name, order["seed"], progress).run(keep)
-
-    return calibrate
-
-
-def _learning(host: Any, arguments: argparse.Namespace, order: dict[str, Any], request: Any) -> Calibrate:
-    from in_process import engine_module
-
-    gates = engine_module(host, "frdiff.auto_fr.gates")
-    given = {name: getattr(arguments, name) for name in ("iterations", "rate", "weight")}
-    settings = gates.GateSettings(**{name: value for name, value in given.items() if value is not None})
-
-    def calibrate(name: str, progress: Any, keep: Any) -> Any:
-        with engine_module(host, "nodes.gradients").with_gradients(request) as learner:
-            return gates.learn(learner.sample, order["made"], name, order["seed"], settings, progress, keep)
-
-    return calibrate
-
-
-def _write(host: Any, arguments: argparse.Namespace, order: dict[str, Any], calibrate: Calibrate) -> int:
-    """Calibrate with a bar and write what is known as soon as it is; returns the exit code."""
-    from in_process import engine_module
-    from tqdm import tqdm
-
-    store, calibrating, folder = (
-        engine_module(host, name) for name in ("frdiff.schedule_store", "nodes.calibrating", "nodes.schedule_folder")
-    )
-    path = arguments.output or folder.free_path(order["name"])
-    with tqdm(total=100, bar_format="{percentage:3.0f}%|{bar}| {elapsed} {desc}", dynamic_ncols=True) as bar:
-
-        def progress(part: float, text: str) -> None:
-            bar.n = 100 * part
-            bar.set_description_str(text)
-
-        try:
-            file = calibrate(path.stem, progress, lambda known: store.write_schedule(path, known))
-        except KeyboardInterrupt:
-            known = f"What was known by then is in {path}." if path.is_file() else "Nothing was known yet."
-            print(f"\nThe calibration was interrupted. {known}", file=sys.stderr)
-            return 130
-        progress(1.0, "done")
-    print(f"{calibrating.describe(file)}\nWritten: {path}")
-    return 0
-
-
-def _say(text: str) -> None:
-    """Above the bar, if there is one."""
-    from tqdm import tqdm
-
-    tqdm.write(text, file=sys.stderr)
 
 
 if __name__ == "__main__":

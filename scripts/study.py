@@ -12,169 +12,38 @@
 
 The trajectories are plain Euler runs of eight prompts, kept in .host/study. A replayed run follows the true
 trajectory, so that the error of a forecast does not feed back into the network: good enough to choose between
-constants, not to report a quality; scripts/bench.py does that. The last six sample for real (study_runs.py).
+constants, not to report a quality; scripts/bench.py does that. The last six sample for real.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from itertools import product
-from pathlib import Path
-from statistics import mean
-from typing import Any
 
-from host import HOST_DIR, SetupError, add_comfyui_argument, ensure_host
-from in_process import engine_module, load_comfyui
-from study_runs import CFG, MODELS, PROMPTS, SEED, Demo, boundary, noise, one, partial, repair, samplers
+from setup.host import Host, add_comfyui_argument
+from setup.in_process import load_comfyui, pack_module
+from setup.inside import inside, reported
 
-INSIDE = "FRDIFF_STUDY_INSIDE"
-RECORDS = HOST_DIR / "study"
-STEPS = (20, 28, 50)
+# By the module that has them.
+STUDIES = {
+    "study_replays": ("record", "forecasts", "keyframes"),
+    "study_runs": ("partial", "repair", "noise", "one", "boundary", "samplers"),
+}
 
 
 def main() -> int:
     """Command line: set up, run inside the host's Python, print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_comfyui_argument(parser)
-    offered = (record, forecasts, keyframes, partial, repair, noise, one, boundary, samplers)
-    studies = {each.__name__: each for each in offered}
-    parser.add_argument("what", choices=studies)
+    modules = {study: module for module, studies in STUDIES.items() for study in studies}
+    parser.add_argument("what", choices=modules)
     arguments = parser.parse_args()
-    if os.environ.get(INSIDE):
-        studies[arguments.what](load_comfyui("cpu"))
-        return 0
-    try:
-        host = ensure_host(arguments.comfyui)
-    except SetupError as error:
-        print(f"Set-up stopped: {error}", file=sys.stderr)
-        return 1
-    environment = {**host.environment(), INSIDE: "1"}
-    return subprocess.run(host.command(str(Path(__file__).resolve()), *sys.argv[1:]), env=environment).returncode
 
+    def work(_: Host) -> None:
+        host = load_comfyui("cpu")
+        vars(pack_module(host, f"scripts.bench.{modules[arguments.what]}"))[arguments.what](host)
 
-def record(host: Any) -> None:
-    """Run every model and step count once, and keep the derivative d = (x - denoised) / sigma of each step."""
-    import comfy.samplers
-    import torch
-
-    RECORDS.mkdir(parents=True, exist_ok=True)
-    for name in MODELS:
-        demo = Demo(host, name)
-        for steps in STEPS:
-            guider = comfy.samplers.CFGGuider(demo.demo.model)
-            guider.set_conds(demo.positive, demo.demo.encode(""))
-            guider.set_cfg(CFG)
-            sigmas = comfy.samplers.calculate_sigmas(
-                demo.demo.model.get_model_object("model_sampling"), "normal", steps
-            )
-            kept: list[Any] = []
-            sampler = comfy.samplers.KSAMPLER(_recording_euler(kept))
-            noise = torch.randn(len(PROMPTS), 16, 16, 16, generator=torch.Generator().manual_seed(SEED))
-            with torch.inference_mode():
-                guider.sample(noise, torch.zeros_like(noise), sampler, sigmas, disable_pbar=True, seed=SEED)
-            flow_time = engine_module(host, "nodes.host").flow_time_of(demo.demo.model)
-            times = [flow_time(float(sigma)) for sigma in sigmas]
-            torch.save({"times": times, "d": torch.stack(kept)}, RECORDS / f"{name}-{steps}.pt")
-            print(f"{name}, {steps} steps: recorded")
-
-
-def _recording_euler(kept: list[Any]) -> Callable[..., Any]:
-    def sample(model: Any, x: Any, sigmas: Any, extra_args: dict[str, Any], **_: Any) -> Any:
-        for sigma, following in zip(sigmas, sigmas[1:], strict=False):
-            d = (x - model(x, sigma * x.new_ones([len(x)]), **extra_args)) / sigma
-            kept.append(d.clone())
-            x = x + d * (following - sigma)
-        return x
-
-    return sample
-
-
-def recorded() -> Iterator[tuple[str, int, list[float], Any]]:
-    """Model, steps, flow times and derivatives (steps, prompts, elements) of each recorded run."""
-    import torch
-
-    for name, steps in product(MODELS, STEPS):
-        path = RECORDS / f"{name}-{steps}.pt"
-        if not path.is_file():
-            raise SystemExit("There are no trajectories yet. Run python scripts/study.py record first.")
-        data = torch.load(path)
-        yield name, steps, data["times"], data["d"].flatten(2)
-
-
-def replay(times: Sequence[float], d: Any, keys: Sequence[int], weights: Callable[..., Any], history: int) -> Any:
-    """The summed error `(t - t') (forecast - truth)` of a run that computes `keys` and forecasts the rest."""
-    error = d[0] * 0
-    for step in sorted(set(range(len(d))) - set(keys)):
-        known = [key for key in keys if key < step][-history:]
-        forecast = sum(
-            weight * d[key] for weight, key in zip(weights(times[step], [times[k] for k in known]), known, strict=True)
-        )
-        error = error + (forecast - d[step]) * (times[step] - times[step + 1])
-    return error
-
-
-def decibels(error: Any) -> float:
-    """Mean over the prompts of the error's root mean square, as a level: more is better."""
-    return float((-20 * error.square().mean(dim=1).sqrt().log10()).mean())
-
-
-def forecasts(host: Any) -> None:
-    """Each forecast with a keyframe every 2 and every 3 steps, the first three and the last step computed."""
-    import numpy as np
-
-    engine: Any = engine_module(host, "frdiff.forecast")
-    rules = {name: (each.weights, each.history) for name, each in engine.FORECASTERS.items()}
-    lengths = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0)
-    cases = [(*run, gap) for run in recorded() for gap in (2, 3)]
-    columns = [f"{name}{steps}/{gap}" for name, steps, _, _, gap in cases]
-    print(f"{'dB above linear':<20}", *(f"{column:>10}" for column in columns), f"{'mean':>6}")
-
-    def level(case: Any, weights: Any, history: int) -> float:
-        _, steps, times, d, gap = case
-        keys = [step for step in range(steps) if step % gap == 0 or step < 3 or step == steps - 1]
-        return decibels(replay(times, d, keys, weights, history))
-
-    line = [level(case, *rules["linear"]) for case in cases]
-    for name, rule in rules.items():
-        for length in lengths if name == "kriging" else (None,):
-            if length:
-                engine.CORRELATION_LENGTH = length
-            gains = [level(case, *rule) - base for case, base in zip(cases, line, strict=True)]
-            label = f"{name} {length:g}" if length else name
-            print(f"{label:<20}", *(f"{gain:10.2f}" for gain in gains), f"{np.mean(gains):6.2f}", flush=True)
-
-
-def keyframes(host: Any) -> None:
-    """Keyframes of 1/2 and 1/3 of the steps by cost models of different powers, and evenly spread ones."""
-    forecast: Any
-    prior: Any
-    search: Any
-    forecast, prior, search = (engine_module(host, f"frdiff.{name}") for name in ("forecast", "prior", "keyframes"))
-    runs = [(*run, run[1] // part) for run in recorded() for part in (2, 3)]
-    print(f"{'level in dB':<20}", *(f"{name}{steps}/{count}".rjust(10) for name, steps, _, _, count in runs), "  mean")
-
-    def levels(choose: Callable[[int, list[float], int], Sequence[int]]) -> list[float]:
-        rule = forecast.KRIGING
-        return [
-            decibels(replay(times, d, choose(steps, times, count), rule.weights, rule.history))
-            for _, steps, times, d, count in runs
-        ]
-
-    def show(label: str, found: list[float]) -> None:
-        print(f"{label:<20}", *(f"{level:10.1f}" for level in found), f"{mean(found):6.2f}", flush=True)
-
-    show("even", levels(lambda steps, times, count: sorted({i * (steps - 1) // (count - 1) for i in range(count)})))
-    for power in (2 / 3, 1.0, 4 / 3, 5 / 3, 2.0):
-        prior.FORECAST_POWER = power
-        show(
-            f"power {power:.2f}",
-            levels(lambda steps, times, count: search.best_keyframes(
-                steps, prior.forecast_cost_model(times), prior.SHORTEST_GAP_CAP)[count - 1]),
-        )  # fmt: skip
+    return reported("The study", lambda: inside(arguments.comfyui, work))
 
 
 if __name__ == "__main__":

@@ -15,10 +15,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from host import (
-    ROOT,
+from setup import ROOT, ScriptError
+from setup.host import (
     Host,
-    SetupError,
     add_comfyui_argument,
     ensure_browser_tools,
     ensure_host,
@@ -26,6 +25,7 @@ from host import (
     ensure_ray,
     ensure_test_tools,
 )
+from setup.inside import reported
 
 TESTS = ROOT / "tests"
 RAY_TESTS = TESTS / "host" / "test_calibrate.py"
@@ -39,22 +39,22 @@ def main() -> int:
     add_comfyui_argument(parser)
     parser.add_argument("--lint", action="store_true", help="run ruff and pyright instead of the tests")
     arguments, passed_on = parser.parse_known_args()
-    try:
-        host = ensure_host(arguments.comfyui)
-        ensure_test_tools(host)
-        if any("browser" in argument for argument in passed_on):
-            ensure_browser_tools(host)
-        if any("manager" in argument for argument in passed_on):
-            ensure_manager(host)
-    except SetupError as error:
-        print(f"Set-up stopped: {error}", file=sys.stderr)
-        return 1
+    return reported("Set-up", lambda: _run(arguments, passed_on))
+
+
+def _run(arguments: argparse.Namespace, passed_on: list[str]) -> int:
+    host = ensure_host(arguments.comfyui)
+    ensure_test_tools(host)
+    if any("browser" in argument for argument in passed_on):
+        ensure_browser_tools(host)
+    if any("manager" in argument for argument in passed_on):
+        ensure_manager(host)
     if arguments.lint:
         return lint(host)
     if _are_asked_for(RAY_TESTS, passed_on):
         try:
             ensure_ray(host)
-        except SetupError as error:
+        except ScriptError as error:
             print(f"The tests with Ray will be skipped: {error}")
     return run_tests(host, passed_on)
 

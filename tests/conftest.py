@@ -7,6 +7,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # After ComfyUI's own folder, whose nodes.py has the name of our package.
 sys.path.append(str(ROOT))
+# The rooms of scripts/ are packages.
+sys.path.insert(0, str(ROOT / "scripts"))
 
 
 def pytest_addoption(parser):

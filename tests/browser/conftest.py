@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+from setup import HOST_DIR, ROOT
+from setup.browser import NoBrowser, browser, frontend
+from setup.host import Host, link_packs
+from setup.server import comfyui
+
 PICTURES = ROOT / "output" / "browser"
 
 
 @pytest.fixture(scope="session")
 def started():
     """A browser, or a skip with the reason in a sentence."""
-    # Before ComfyUI's folder, which has a server.py as well; only when browser tests really run.
-    sys.path.insert(0, str(ROOT / "scripts"))
-    from browser import NoBrowser, browser
-
     opened = browser()
     try:
         instance = opened.__enter__()
@@ -32,9 +32,6 @@ def started():
 @pytest.fixture(scope="session")
 def client(started):
     """ComfyUI on the CPU with a base directory of its own, so that nobody's settings change."""
-    from host import HOST_DIR, Host, link_packs
-    from server import comfyui
-
     base = HOST_DIR / "browser-base"
     shutil.rmtree(base, ignore_errors=True)
     link_packs(base / "custom_nodes")
@@ -55,8 +52,6 @@ def renderer(request):
 @pytest.fixture
 def page(started, client, renderer):
     """A page of the frontend; at the end no error may be on its console."""
-    from browser import frontend
-
     with frontend(started, client, renderer) as shown:
         # What the frontend itself complains about without any workflow is not the pack's.
         shown.errors.clear()

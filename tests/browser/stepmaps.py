@@ -5,7 +5,7 @@ import random
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-DEMO = ROOT / "scripts" / "demo_pack" / "workflows" / "FRDiff demo.json"
+DEMO = ROOT / "scripts" / "demo" / "pack" / "workflows" / "FRDiff demo.json"
 SAMPLER, REPORT = 5, 8
 MAP = "app.graph.getNodeById({id}).widgets.find((w) => w.name === 'frdiff_steps').element"
 CELLS = """(id) => [...%s.shadowRoot.querySelector('.cells').children].map((cell) => ({

@@ -4,21 +4,20 @@ import sys
 
 import pytest
 import torch
-from project_scripts import import_script
 
-in_process = import_script("in_process")
+from setup.in_process import DemoModel, load_comfyui, pack_module
 
 
 @pytest.fixture(scope="session")
 def host():
     """ComfyUI's `nodes` module with the pack and the companion pack loaded as ComfyUI loads them."""
-    return in_process.load_comfyui()
+    return load_comfyui()
 
 
 @pytest.fixture(scope="session")
 def pack(host):
     """The pack's package, to reach its modules by name."""
-    return in_process.engine_module(host, "")
+    return pack_module(host, "")
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +26,7 @@ def engine(pack):
     return lambda name: sys.modules[f"{pack.__name__}.frdiff.{name}"]
 
 
-class Demo(in_process.DemoModel):
+class Demo(DemoModel):
     """A demo model with two encoded prompts."""
 
     def __init__(self, host, name):

@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from project_scripts import SCRIPTS, import_script
 
-MODULES = ("bench_quality", "bench_gains", "bench_overhead", "bench_methods", "bench_timing", "bench_compare")
-bench_quality, bench_gains, bench_overhead, bench_methods, bench_timing, bench_compare = map(import_script, MODULES)
+from bench import gains, methods, networks, overhead, quality, timing
+from setup import SCRIPTS
+from setup.inside import INSIDE
 
 
 @pytest.fixture
@@ -32,8 +32,8 @@ def row(method, family, time, psnr, identical=0):
 
 
 def test_identical_pictures_have_no_psnr_and_full_likeness(pictures):
-    found = bench_quality.measures(pictures, pictures, pictures, pictures)
-    assert torch.isinf(bench_quality.psnr(pictures, pictures)).all()
+    found = quality.measures(pictures, pictures, pictures, pictures)
+    assert torch.isinf(quality.psnr(pictures, pictures)).all()
     assert found["psnr"] is None and found["identical"] == 3
     assert found["ssim"] == pytest.approx(1.0, abs=1e-6)
     assert found["latent_l2"] == found["edge_error"] == 0
@@ -42,13 +42,13 @@ def test_identical_pictures_have_no_psnr_and_full_likeness(pictures):
 def test_one_identical_picture_does_not_make_the_mean_infinite(pictures):
     noisy = pictures.clone()
     noisy[1:] += 0.01
-    assert bench_quality.mean_psnr(bench_quality.psnr(noisy, pictures)) == pytest.approx((100 + 40 + 40) / 3, abs=1e-2)
+    assert quality.mean_psnr(quality.psnr(noisy, pictures)) == pytest.approx((100 + 40 + 40) / 3, abs=1e-2)
 
 
 @pytest.mark.parametrize("deviation", [0.1, 0.01])
 def test_psnr_of_known_noise(pictures, deviation):
     noise = torch.randn(pictures.shape, generator=torch.Generator().manual_seed(1)) * deviation
-    assert bench_quality.psnr(pictures + noise, pictures).mean().item() == pytest.approx(
+    assert quality.psnr(pictures + noise, pictures).mean().item() == pytest.approx(
         -20 * math.log10(deviation), abs=0.1
     )
 
@@ -56,30 +56,30 @@ def test_psnr_of_known_noise(pictures, deviation):
 def test_each_picture_is_measured_alone(pictures):
     changed = pictures.clone()
     changed[2] = changed[2].flip(-1)
-    for measure in (bench_quality.relative_l2, bench_quality.edge_error):
+    for measure in (quality.relative_l2, quality.edge_error):
         assert (measure(changed, pictures) > 0).tolist() == [False, False, True]
-    assert bench_quality.ssim(changed, pictures)[2] < 0.5
-    assert bench_quality.relative_l2(pictures * 1.5, pictures).tolist() == pytest.approx([0.5] * 3, abs=1e-5)
+    assert quality.ssim(changed, pictures)[2] < 0.5
+    assert quality.relative_l2(pictures * 1.5, pictures).tolist() == pytest.approx([0.5] * 3, abs=1e-5)
 
 
 def test_blur_is_an_edge_error_before_it_is_a_colour_error(pictures):
     blurred = torch.nn.functional.avg_pool2d(pictures, 3, stride=1, padding=1, count_include_pad=False)
     shifted = pictures + (blurred - pictures).square().mean().sqrt()
-    assert bench_quality.edge_error(blurred, pictures).min() > 0.5
-    assert bench_quality.edge_error(shifted, pictures).max() < 1e-4
+    assert quality.edge_error(blurred, pictures).min() > 0.5
+    assert quality.edge_error(shifted, pictures).max() < 1e-4
 
 
 def test_sliced_wasserstein_of_a_shift():
     values = torch.randn(50, 1, generator=torch.Generator().manual_seed(2))
-    assert bench_quality.sliced_wasserstein(values, values.flip(0)) == 0
+    assert quality.sliced_wasserstein(values, values.flip(0)) == 0
     # In one dimension every direction is +1 or -1.
-    assert bench_quality.sliced_wasserstein(values + 0.3, values) == pytest.approx(0.3, abs=1e-5)
+    assert quality.sliced_wasserstein(values + 0.3, values) == pytest.approx(0.3, abs=1e-5)
 
 
 def test_set_distance_and_its_floor(pictures):
     other = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(3)) * 0.5 + 0.25
     sets = {"same": pictures.flip(0), "other": other, "dark": pictures * 0.2}
-    distances, floor = bench_quality.set_distances(sets, pictures, other)
+    distances, floor = quality.set_distances(sets, pictures, other)
     assert distances["same"] == pytest.approx(0, abs=1e-6)
     assert distances["other"] == pytest.approx(floor)
     assert distances["dark"] > 2 * floor > 0
@@ -87,13 +87,13 @@ def test_set_distance_and_its_floor(pictures):
 
 def test_alternatives_are_interpolated_in_log_time_and_never_beyond_their_points():
     points = [(0.25, 20.0), (1.0, 40.0)]
-    assert bench_gains.psnr_at(points, 0.5) == pytest.approx(30.0)
-    assert bench_gains.psnr_at(points, 0.2) is None
-    assert bench_gains.psnr_at(points, 1.2) is None
-    assert bench_gains.psnr_at(points, 1.01) == 40.0
+    assert gains.psnr_at(points, 0.5) == pytest.approx(30.0)
+    assert gains.psnr_at(points, 0.2) is None
+    assert gains.psnr_at(points, 1.2) is None
+    assert gains.psnr_at(points, 1.01) == 40.0
     # A faster point that is better is the better alternative.
-    assert bench_gains.psnr_at([(0.25, 35.0), (1.0, 20.0)], 0.5) == 35.0
-    assert bench_gains.psnr_at([], 0.5) is None
+    assert gains.psnr_at([(0.25, 35.0), (1.0, 20.0)], 0.5) == 35.0
+    assert gains.psnr_at([], 0.5) is None
 
 
 def test_gain_is_over_the_best_alternative_at_the_measured_time():
@@ -108,7 +108,7 @@ def test_gain_is_over_the_best_alternative_at_the_measured_time():
         row("every step computed", "preset", 1.0, None, identical=8),
         row("dial@2", "dial", 0.25 * math.sqrt(3), 33.0),
     ]
-    found = bench_gains.gains(rows)["unet 50 euler"]
+    found = gains.gains(rows)["unet 50 euler"]
     assert found["2x"]["gain_db"] == pytest.approx(3.0)
     assert found["2x"]["best"] == "fewer"
     assert found["2x"]["alternatives"]["LazyCache"] is None
@@ -126,16 +126,16 @@ def test_allowed_speedup_counts_only_network_time(reports):
     # The first full evaluation pays for the set-up and does not count.
     reused = report(("full", 500.0), ("full", 99.0), ("partial", 40.0), ("skip", 0.0))
     # 2 s plain, of which 1.6 s are four calls of 400 ms: 400 and 360 ms are avoided.
-    assert bench_overhead.avoided_ms(reused, full_ms=400.0) == pytest.approx(760.0)
-    assert bench_overhead.counted(reused, full_ms=400.0) == pytest.approx(4 / 2.1)
-    assert bench_overhead.typical_ms(reused, "full") == 99.0
+    assert overhead.avoided_ms(reused, full_ms=400.0) == pytest.approx(760.0)
+    assert overhead.counted(reused, full_ms=400.0) == pytest.approx(4 / 2.1)
+    assert overhead.typical_ms(reused, "full") == 99.0
     full = report(("full", 100.0), ("full", 100.0))
-    assert bench_overhead.avoided_ms(full, full_ms=100.0) == 0
-    assert bench_overhead.counted(full, full_ms=100.0) == 1
+    assert overhead.avoided_ms(full, full_ms=100.0) == 0
+    assert overhead.counted(full, full_ms=100.0) == 1
     times = {"plain": 2.0, "plain again": 2.1, "every step computed": 2.02, "paper M=2": 1.5}
     runs = {"every step computed": report(("full", 400.0)), "paper M=2": reused}
-    one = {name: bench_timing.Timed(None, runs.get(name), seconds, 0, None) for name, seconds in times.items()}
-    found = bench_overhead.figures(bench_overhead.round_ratios(one, "paper M=2"))
+    one = {name: timing.Timed(None, runs.get(name), seconds, 0, None) for name, seconds in times.items()}
+    found = overhead.figures(overhead.round_ratios(one, "paper M=2"))
     expected = {"overhead": 0.01, "noise": 0.05, "counted": 4 / 2.1, "allowed": 2 / 1.24, "realised": 2 / 1.5}
     assert found == pytest.approx({**expected, "share": 1.24 / 1.5})
 
@@ -144,37 +144,35 @@ def test_bootstrap_interval_holds_the_figure_and_one_bad_round_does_not_move_it(
     names = ("every_step", "again", "reused", "avoided", "counted")
     draws = 1 + 0.01 * torch.randn(101, generator=torch.Generator().manual_seed(4))
     ratios = [dict.fromkeys(names, 0.5 * draw) for draw in draws.tolist()]
-    found = bench_overhead.intervals(ratios)
+    found = overhead.intervals(ratios)
     assert found["overhead"]["low"] < found["overhead"]["median"] < found["overhead"]["high"]
     assert found["overhead"]["high"] - found["overhead"]["low"] < 0.005
     assert found["realised"]["median"] == pytest.approx(2, abs=0.02)
-    spoiled = bench_overhead.intervals([*ratios[:-1], dict.fromkeys(names, 50.0)])
+    spoiled = overhead.intervals([*ratios[:-1], dict.fromkeys(names, 50.0)])
     assert spoiled["share"]["median"] == pytest.approx(found["share"]["median"], abs=0.01)
 
 
 def test_methods_are_chosen_by_name_family_or_pattern(pack):
     presets = __import__(f"{pack.__name__}.frdiff.planning.presets", fromlist=["PRESETS"]).PRESETS
-    methods = bench_methods.table(list(presets))
-    assert set(presets) <= set(methods)
-    assert list(bench_methods.chosen(methods, ["dial"])) == ["plain", "dial@2", "dial@3"]
-    assert list(bench_methods.chosen(methods, ["paper M=*"])) == ["plain", "paper M=2", "paper M=3"]
+    offered = methods.table(list(presets))
+    assert set(presets) <= set(offered)
+    assert list(methods.chosen(offered, ["dial"])) == ["plain", "dial@2", "dial@3"]
+    assert list(methods.chosen(offered, ["paper M=*"])) == ["plain", "paper M=2", "paper M=3"]
     with pytest.raises(Exception, match="No method matches 'nonsense'"):
-        bench_methods.chosen(methods, ["nonsense"])
+        methods.chosen(offered, ["nonsense"])
 
 
 def test_computed_calls_and_their_work_are_counted(demo, host, pack):
     presets = __import__(f"{pack.__name__}.frdiff.planning.presets", fromlist=["PRESETS"]).PRESETS
     names = ("plain", "fewer 0.5", "paper M=2", "EasyCache 0.1")
-    methods = bench_methods.table(list(presets))
-    case = bench_methods.Case(
-        host, presets, demo.model, demo.negative, torch.zeros(1, 4, 16, 16), 20, "euler", 3.0
-    )
-    runs = {name: methods[name].make(case) for name in names}
+    offered = methods.table(list(presets))
+    case = methods.Case(host, presets, demo.model, demo.negative, torch.zeros(1, 4, 16, 16), 20, "euler", 3.0)
+    runs = {name: offered[name].make(case) for name in names}
     network = demo.model.model.diffusion_model
-    with bench_timing.counted_calls(network, lambda: runs["plain"](0, demo.positive)) as counter:
-        (found,) = bench_timing.interleaved(runs, [demo.positive], 1, counter)
+    with timing.counted_calls(network, lambda: runs["plain"](0, demo.positive)) as counter:
+        (found,) = timing.interleaved(runs, [demo.positive], 1, counter)
         run_once = {name: lambda run=run: run(0, demo.positive) for name, run in runs.items()}
-        work = {name: bench_timing.work_per_call(once, counter) for name, once in run_once.items()}
+        work = {name: timing.work_per_call(once, counter) for name, once in run_once.items()}
     counts = found["paper M=2"].report.counts
     assert found["plain"].calls == 20 and found["fewer 0.5"].calls == 10
     assert found["paper M=2"].calls == counts["full"] + counts["partial"] < 20
@@ -189,7 +187,7 @@ def bench(tmp_path, *arguments):
     """Run the script in this Python, as it runs itself inside the host's, and return its JSON and output."""
     path = tmp_path / "bench.json"
     command = [sys.executable, str(SCRIPTS / "bench.py"), "--device", "cpu", "--json", str(path), *arguments]
-    done = subprocess.run(command, env={**os.environ, "FRDIFF_BENCH_INSIDE": "1"}, capture_output=True, text=True)
+    done = subprocess.run(command, env={**os.environ, INSIDE: "here"}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     document = json.loads(path.read_text())
     assert set(document) == {"rows", "gains", "environment", "arguments"}
@@ -256,8 +254,7 @@ def test_smallest_shape(tmp_path):
     ("name", "weights"), [("sdxl", 2.57e9), ("sd15", 0.86e9), ("flux", 11.9e9), ("wan", 1.42e9)]
 )
 def test_shapes_have_the_published_number_of_weights(host, name, weights):
-    shapes = import_script("bench_shapes")
-    model = shapes.empty_model(shapes.SHAPES[name], "meta")
+    model = networks.empty_model(networks.SHAPES[name], "meta")
     found = sum(parameter.numel() for parameter in model.diffusion_model.parameters())
     assert found == pytest.approx(weights, rel=0.01)
 
@@ -272,20 +269,19 @@ REDUCED = {
 
 @pytest.mark.parametrize("name", REDUCED)
 def test_shapes_sample_something_finite_with_their_own_input(host, pack, name):
-    shapes = import_script("bench_shapes")
     network, latent = REDUCED[name]
-    shape = shapes.SHAPES[name]
+    shape = networks.SHAPES[name]
     shape = replace(shape, network={**shape.network, **network}, latent=latent, dtype=torch.float32)
-    case = bench_methods.Case(
-        host, {}, shapes.build(shape), shapes.conditioning(shape, 2), torch.zeros(latent), 3, "euler", shape.cfg,
+    case = methods.Case(
+        host, {}, networks.build(shape), networks.conditioning(shape, 2), torch.zeros(latent), 3, "euler", shape.cfg,
         shape.scheduler,
     )  # fmt: skip
-    sampled, _ = bench_methods.table([])["plain"].make(case)(0, shapes.conditioning(shape, 1))
+    sampled, _ = methods.table([])["plain"].make(case)(0, networks.conditioning(shape, 1))
     assert sampled.shape == latent and torch.isfinite(sampled).all() and sampled.std() > 0
 
 
 def test_what_is_wrong_is_said(tmp_path):
     command = [sys.executable, str(SCRIPTS / "bench.py"), "--device", "cpu", "--samplers", "no_such_sampler"]
-    done = subprocess.run(command, env={**os.environ, "FRDIFF_BENCH_INSIDE": "1"}, capture_output=True, text=True)
+    done = subprocess.run(command, env={**os.environ, INSIDE: "here"}, capture_output=True, text=True)
     assert done.returncode == 1
     assert "ComfyUI has no sampler no_such_sampler." in done.stderr and "Traceback" not in done.stderr

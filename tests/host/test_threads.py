@@ -7,10 +7,9 @@ from functools import partial
 
 import pytest
 import torch
-from project_scripts import import_script
 from subjects import LAST_LAYERS, custom_schedule, demo_subject, relative
 
-in_process = import_script("in_process")
+from setup.in_process import pack_module
 
 REPETITIONS = 200
 SIGMAS = [1.0, 0.8, 0.6, 0.4, 0.2, 0.0]
@@ -179,7 +178,7 @@ def test_a_recorded_run_is_known_again_on_several_gpus(subject):
 
 def assert_known_again(subject, networks):
     """The host draws new ids for the conditions of each run, and nothing is computed again all the same."""
-    module = partial(in_process.engine_module, subject.host)
+    module = partial(pack_module, subject.host)
     inputs = (subject.model, subject.positive, subject.negative, subject.latent)
     request = module("nodes.calibration_request").Request(*inputs, 5, 6, 3.0, "euler", "normal", "quick", "mine", 2.0)
     plan = module("frdiff.planning.plan").Plan.with_keyframes(range(6), 6)

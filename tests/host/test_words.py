@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+from docs import icon, locales
+from setup import ROOT
+
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 # Nodes that load files which a workflow's reader may not have.
 LOADERS = {"CheckpointLoaderSimple", "UNETLoader", "CLIPLoader", "VAELoader"}
@@ -19,17 +21,8 @@ EXTRA = {
 
 
 @pytest.fixture
-def scripts(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    import make_locales
-    import node_texts
-
-    return make_locales, node_texts
-
-
-@pytest.fixture
-def nodes(host, scripts):
-    return scripts[1].pack_nodes(host)
+def nodes(host):
+    return locales.pack_nodes(host)
 
 
 def test_every_input_and_output_has_a_tooltip(nodes):
@@ -48,30 +41,28 @@ def test_every_node_has_a_help_page_that_names_its_inputs(nodes):
         assert (ROOT / "web" / "docs" / Path(picture).name).is_file()
 
 
-def test_the_locales_are_complete_and_made_from_the_nodes(nodes, scripts):
-    make_locales, node_texts = scripts
-    texts = {name: node_texts.texts_of(node) for name, node in nodes.items()}
-    assert {language: make_locales.missing(texts, language) for language in make_locales.LANGUAGES} == {
-        language: [] for language in make_locales.LANGUAGES
+def test_the_locales_are_complete_and_made_from_the_nodes(nodes):
+    texts = {name: locales.texts_of(node) for name, node in nodes.items()}
+    assert {language: locales.missing(texts, language) for language in locales.LANGUAGES} == {
+        language: [] for language in locales.LANGUAGES
     }
-    made = make_locales.files(texts)
+    made = locales.files(texts)
     for path, text in made.items():
-        assert path.read_text(encoding="utf-8") == text, f"Run python scripts/make_locales.py: {path} is out of date."
+        assert path.read_text(encoding="utf-8") == text, f"Run python scripts/make.py locales: {path} is out of date."
     assert {path.parent.name for path in made} == {path.name for path in (ROOT / "locales").iterdir()}
 
 
-def test_translations_keep_their_values(scripts):
-    make_locales, _ = scripts
-    for language in make_locales.LANGUAGES:
-        for english, other in make_locales.translations(language).items():
+def test_translations_keep_their_values():
+    for language in locales.LANGUAGES:
+        for english, other in locales.translations(language).items():
             assert sorted(re.findall(r"\{\w+\}", english)) == sorted(re.findall(r"\{\w+\}", other)), (language, english)
             assert other.strip() == other != ""
 
 
-def test_the_step_map_knows_the_words_that_are_translated(scripts):
+def test_the_step_map_knows_the_words_that_are_translated():
     source = (ROOT / "web" / "js" / "words.js").read_text(encoding="ascii")
     words = dict(re.findall(r'^  (\w+): "(.*)",?$', source, re.M))
-    assert words == scripts[0].step_words()
+    assert words == locales.step_words()
     code = "".join(path.read_text() for path in (ROOT / "web" / "js").glob("*.js") if path.name != "words.js")
     assert set(re.findall(r'say\("(\w+)"', code)) <= set(words)
     # Some words are chosen by a value.
@@ -124,8 +115,6 @@ def test_the_package_has_what_runs_and_nothing_else():
     assert not packed & {"docs", "scripts", "tests"}
 
 
-def test_the_icon_and_the_banner_are_what_the_script_draws(scripts):
-    import make_icon
-
-    for path, text in make_icon.files().items():
+def test_the_icon_and_the_banner_are_what_the_script_draws():
+    for path, text in icon.files().items():
         assert path.read_text(encoding="ascii") == text

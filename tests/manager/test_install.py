@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from setup.host import Host
+from setup.server import comfyui
+
 pytestmark = pytest.mark.manager
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -29,9 +32,6 @@ WHAT_RUNS = {
 @pytest.fixture
 def tools():
     """The environment in which both programs run."""
-    sys.path.insert(0, str(ROOT / "scripts"))
-    from host import Host
-
     folder = Host(Path(), Path(sys.executable), Path(), Path(pytest.__file__).parent.parent).manager_tools
     if not folder.is_dir():
         pytest.skip("ComfyUI Manager is not installed. Run python scripts/test.py -m manager.")
@@ -85,9 +85,6 @@ def comfy(tmp_path):
 @contextmanager
 def restarted(comfy):
     """ComfyUI, started again; gives the pack's nodes by id."""
-    from host import Host
-    from server import comfyui
-
     with comfyui(Host(comfy, Path(sys.executable), comfy, Path(pytest.__file__).parent.parent), True) as client:
         yield {name: node for name, node in client.object_info().items() if name.startswith("FRDiff")}
 

@@ -1,0 +1,1 @@
+"""The benchmark, and the studies that chose the engine's constants."""

@@ -1,0 +1,1 @@
+"""FRDiff Auto-FR without a window, the paper's gates, and the schedule files that are shipped."""

@@ -1,0 +1,1 @@
+"""The demo, the demo models and their training."""

@@ -1,0 +1,89 @@
+"""The codec of the demo models between pictures and latents: fitted to the pictures' patches, then trained."""
+
+import time
+from pathlib import Path
+
+import torch
+from torch.nn import functional
+
+from . import training
+from .training_data import Dataset, to_pixels
+
+CODEC = {"channels": 16, "width": 48}
+CODEC_NOISE = 0.2
+CODEC_RATE = 2e-3
+
+
+def fit_codec(codec: torch.nn.Module, pixels: torch.Tensor, weights: torch.Tensor) -> None:
+    """Sets the codec's linear maps from the weighted principal components of the pictures' patches."""
+    patches = functional.pixel_unshuffle(functional.avg_pool2d(pixels, 2), 4)
+    patches = patches.permute(0, 2, 3, 1).reshape(-1, patches.shape[1]).double()
+    share = weights.double().repeat_interleave(len(patches) // len(weights)).unsqueeze(1)
+    share = share / share.sum()
+    mean = (patches * share).sum(dim=0)
+    values, vectors = torch.linalg.eigh((patches - mean).T @ ((patches - mean) * share))
+    channels = codec.to_latent.out_channels
+    values, basis = values.flip(0)[:channels], vectors.flip(1)[:, :channels]
+    # Variance v becomes the root of v, and the mean variance over channels becomes one.
+    gain = values.pow(-0.25) / values.sqrt().mean().sqrt()
+    encode, decode = (basis * gain).T, basis / gain
+    with torch.no_grad():
+        codec.to_latent.weight.copy_(encode[:, :, None, None])
+        codec.to_latent.bias.copy_(-encode @ mean)
+        codec.to_patch.weight.copy_(decode[:, :, None, None])
+        codec.to_patch.bias.copy_(mean)
+
+
+def load_codec(pack, data: Dataset, cache: Path) -> torch.nn.Module:
+    """The codec; its linear maps are fitted once and kept, because everything trained later depends on them."""
+    codec = pack.vae.PatchCodec(**CODEC)
+    store = cache / "codec.pt"
+    if not store.exists():
+        training.initialise(codec)
+        torch.nn.init.zeros_(codec.fine_out.weight)
+        fit_codec(codec, to_pixels(data.pictures), torch.from_numpy(data.weights))
+        torch.save(codec.state_dict(), store)
+    codec.load_state_dict(torch.load(store, weights_only=True))
+    return codec
+
+
+def train_codec(pack, data: Dataset, args) -> None:
+    """Trains the detail network on slightly noised latents, so that sampled latents decode cleanly too."""
+    pixels, weights = to_pixels(data.pictures), torch.from_numpy(data.weights)
+    codec = load_codec(pack, data, args.cache).to(args.device)
+    trained = [param for name, param in codec.named_parameters() if not name.startswith("to_")]
+    optimizer = torch.optim.AdamW(trained, betas=(0.9, 0.99))
+    began, step = time.monotonic(), 0
+    while (progress := (time.monotonic() - began) / 60 / args.minutes) < 1.0:
+        optimizer.param_groups[0]["lr"] = training.learning_rate(progress, step, CODEC_RATE)
+        target = pixels[torch.multinomial(weights, 16, replacement=True)].to(args.device)
+        loss = (codec.decode(_noised(codec, target)) - target).abs().mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        step += 1
+        if step % 200 == 0:
+            print(f"{step} steps, loss {loss.item():.4f}, PSNR {psnr(codec, pixels[::40]):.2f} dB", flush=True)
+    store = args.cache / "codec.pt"
+    torch.save(codec.cpu().state_dict(), store.with_suffix(".part"))
+    store.with_suffix(".part").replace(store)
+    print(f"PSNR of the codec over all pictures: {psnr(codec, pixels):.2f} dB")
+
+
+@torch.no_grad()
+def _noised(codec: torch.nn.Module, pixels: torch.Tensor) -> torch.Tensor:
+    latents = codec.encode(pixels)
+    strength = CODEC_NOISE * torch.rand(len(latents), 1, 1, 1, device=latents.device)
+    # Sampled latents are also off by a little over the whole picture, which shows as a grid on white.
+    return latents + strength * (torch.randn_like(latents) + 0.5 * torch.randn_like(latents[:, :, :1, :1]))
+
+
+@torch.no_grad()
+def psnr(codec: torch.nn.Module, pixels: torch.Tensor) -> float:
+    """Mean over pictures of the peak signal-to-noise ratio of encoding and decoding, in dB."""
+    scores = []
+    for batch in pixels.split(100):
+        batch = batch.to(codec.to_latent.weight.device)
+        error = (codec.decode(codec.encode(batch)).clamp(-1, 1) - batch) / 2
+        scores.append(-10 * error.square().mean(dim=(1, 2, 3)).log10())
+    return torch.cat(scores).mean().item()

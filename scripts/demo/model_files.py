@@ -1,0 +1,116 @@
+"""The files of the demo models: training a network with its text encoder, writing the file, sampling from it."""
+
+import json
+import sys
+import types
+from pathlib import Path
+
+import comfy.cli_args
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from setup import PACKS
+
+from . import training
+from .codec import CODEC, load_codec, train_codec
+from .model import PROMPTS
+from .training_data import Dataset, load, to_pixels
+
+PACK = PACKS["frdiff-demo-models"]
+PACK_NAME = "frdiff_demo_models"
+
+
+def do(args) -> None:
+    """One command of model.py."""
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(args.seed)
+    pack = import_pack(args.device)
+    if args.command == "grid":
+        return grid(pack, args)
+    data = load(args.cache)
+    {"train": train, "codec": train_codec, "export": export}[args.command](pack, data, args)
+
+
+def import_pack(device: str) -> types.SimpleNamespace:
+    """The companion pack's modules, with ComfyUI set to the device."""
+    comfy.cli_args.args.cpu = device == "cpu"
+    package = types.ModuleType(PACK_NAME)
+    package.__path__ = [str(PACK)]
+    sys.modules[PACK_NAME] = package
+    from frdiff_demo_models import loader, networks, text, vae
+
+    return types.SimpleNamespace(loader=loader, networks=networks, text=text, vae=vae)
+
+
+def train(pack, data: Dataset, args) -> None:
+    """Trains one network with its text encoder."""
+    codec = load_codec(pack, data, args.cache)
+    latent_format = pack.networks.latent_format(args.family, *codec.rgb_factors())
+    with torch.no_grad():
+        latents = latent_format.process_in(codec.encode(to_pixels(data.pictures)))
+    if args.only:
+        data = favoured_only(data, args.only)
+    trainee = training.Trainee(pack, args.family, data.words(), latent_format)
+    budget = training.Budget(args.minutes, args.samples, args.batch, args.lr, args.device)
+    batches = training.Batches(pack, data, latents)
+    training.train(trainee, batches, budget, checkpoint(args))
+    if not args.tag:
+        export(pack, data, args)
+
+
+def favoured_only(data: Dataset, count: int) -> Dataset:
+    """The same pictures, but only the test prompts and some favoured names are drawn."""
+    rank = [-weight - 10 * (name in PROMPTS) for name, weight in zip(data.names, data.weights, strict=True)]
+    weights = np.zeros_like(data.weights)
+    weights[np.argsort(rank, kind="stable")[:count]] = 1.0
+    return Dataset(data.pictures, data.names, data.styles, weights)
+
+
+def checkpoint(args) -> Path:
+    return args.cache / f"{args.family}{args.tag}.pt"
+
+
+def model_file(args) -> Path:
+    return args.file or PACK / "models" / f"demo_{args.family}.safetensors"
+
+
+def export(pack, data: Dataset, args) -> None:
+    """Writes the averaged weights, the text encoder and the codec as one fp16 safetensors file."""
+    saved = torch.load(checkpoint(args), weights_only=True)
+    codec = load_codec(pack, data, args.cache).state_dict()
+    tensors = saved["ema"] | {f"vae.{name}": tensor for name, tensor in codec.items()}
+    config = {
+        "family": args.family,
+        "network": pack.networks.NETWORKS[args.family],
+        "text": {"words": data.words(), **training.TEXT},
+        "vae": CODEC,
+        "training": saved["state"],
+    }
+    target = model_file(args)
+    tensors = {name: tensor.cpu().half().contiguous() for name, tensor in tensors.items()}
+    save_file(tensors, target.with_suffix(".part"), metadata={"config": json.dumps(config)})
+    target.with_suffix(".part").replace(target)
+    print(f"{target.name}: {target.stat().st_size / 1e6:.2f} MB, {config['training']}")
+
+
+def grid(pack, args) -> None:
+    """Samples the prompts through the host's KSampler and writes one row for each seed."""
+    loaded = pack.loader.load_demo_model(model_file(args))
+    seeds = range(args.seed, args.seed + args.rows)
+    rows = [torch.cat([sample(loaded, prompt, seed, args) for prompt in args.prompts], dim=1) for seed in seeds]
+    Image.fromarray((torch.cat(rows) * 255).round().byte().numpy()).save(args.sheet)
+
+
+@torch.no_grad()
+def sample(loaded, prompt: str, seed: int, args) -> torch.Tensor:
+    """One 128 x 128 picture (H, W, 3) in 0..1."""
+    import comfy.sample
+
+    conditions = [loaded.clip.encode_from_tokens_scheduled(loaded.clip.tokenize(text)) for text in (prompt, "")]
+    latent = comfy.sample.fix_empty_latent_channels(loaded.model, torch.zeros(1, 4, 16, 16))
+    noise = comfy.sample.prepare_noise(latent, seed)
+    settings = (args.steps, args.cfg, "euler", args.scheduler)
+    done = comfy.sample.sample(loaded.model, noise, *settings, *conditions, latent, disable_pbar=True, seed=seed)
+    return loaded.vae.decode(done)[0].cpu()

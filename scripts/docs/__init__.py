@@ -1,0 +1,1 @@
+"""What is made for users to read and to open: languages, pictures, shared workflows."""

@@ -1,0 +1,168 @@
+"""Make the pictures of the help pages and of docs/: real screenshots and real runs of a demo model.
+
+    python scripts/make.py pictures               all pictures
+    python scripts/make.py pictures --comfyui P   with an existing ComfyUI
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from setup import HOST_DIR, PACKS, ROOT
+from setup.browser import Frontend, browser, frontend
+from setup.host import Host, ensure_browser_tools, link_packs
+from setup.inside import inside
+from setup.server import Client, comfyui
+
+HELP = ROOT / "web" / "docs"
+WORKFLOWS = ROOT / "workflows"
+DEMO = PACKS["frdiff-demo-models"] / "workflows" / "FRDiff demo.json"
+SAMPLER = 5
+DONE = f"""() => app.graph.getNodeById({SAMPLER}).widgets.find((w) => w.name === 'frdiff_steps').element
+  .shadowRoot.querySelector('.summary').textContent.includes('faster')"""
+# Makes a calibration node in front of the sampler, with the sampler's own sources.
+ADD = """([sampler, type, values]) => {
+  const node = LiteGraph.createNode(type), target = app.graph.getNodeById(sampler)
+  node.pos = [-400, 60]
+  app.graph.add(node)
+  for (const [name, value] of Object.entries(values)) node.widgets.find((w) => w.name === name).value = value
+  node.setSize([340, node.size[1]])
+  for (const [to, input] of node.inputs.entries()) {
+    const link = target.inputs.find((one) => one.name === input.name && one.link != null && !one.widget)?.link
+    const { origin_id: id, origin_slot: slot } = (link != null && app.graph.links.get(link)) || {}
+    if (id != null) app.graph.getNodeById(id).connect(slot, node, to)
+  }
+  const takes = target.inputs.findIndex((input) => input.name === 'schedule')
+  if (node.outputs[0].type === target.inputs[takes].type) node.connect(0, target, takes)
+  return node.id
+}"""
+SAYS = """([id, widget, text]) => app.graph.getNodeById(id).widgets.find((w) => w.name === widget).element.shadowRoot
+  .querySelector('.summary').textContent.includes(text)"""
+CALIBRATE = {
+    "steps": 20, "cfg": 3.0, "sampler_name": "euler", "scheduler": "normal", "effort": "normal", "name": "my model"
+}  # fmt: skip
+# Where nodes are on the screen, together.
+PLACE = """(ids) => {
+  const nodes = ids.map((id) => app.graph.getNodeById(id)), box = app.canvas.canvas.getBoundingClientRect()
+  const { scale, offset } = app.canvas.ds
+  const left = Math.min(...nodes.map((n) => n.pos[0])), top = Math.min(...nodes.map((n) => n.pos[1])) - 32
+  const right = Math.max(...nodes.map((n) => n.pos[0] + n.size[0]))
+  const bottom = Math.max(...nodes.map((n) => n.pos[1] + n.size[1]))
+  const x = box.x + (left + offset[0]) * scale, y = box.y + (top + offset[1]) * scale
+  return { x: x - 6, y: y - 6, width: (right - left) * scale + 12, height: (bottom - top) * scale + 12 }
+}"""
+IDS = "(types) => app.graph.nodes.filter((node) => types.includes(node.type)).map((node) => node.id)"
+# What stands for the loaders and sizes of a shared workflow.
+ON_DEMO = {
+    "CheckpointLoaderSimple": ("FRDiffDemoModelLoader", ["unet"]),
+    "EmptyLatentImage": ("EmptyLatentImage", [128, 128, 1]),
+    "EmptySD3LatentImage": ("EmptyLatentImage", [128, 128, 1]),
+}
+
+
+def make(arguments: argparse.Namespace) -> int:
+    """All pictures, from one ComfyUI; returns the exit code."""
+    return inside(arguments.comfyui, _make, ensure_browser_tools)
+
+
+def _make(host: Host) -> None:
+    base = HOST_DIR / "picture-base"
+    shutil.rmtree(base, ignore_errors=True)
+    link_packs(base / "custom_nodes")
+    with comfyui(replace(host, base=base), True) as client, browser() as started:
+        with frontend(started, client) as page:
+            node_picture(page, HELP / "FRDiffKSampler.png")
+        for node, values, widget, text in (
+            ("FRDiffScheduleLoader", {"file": "shipped: demo_unet_50"}, "frdiff_front", "demo_unet_50"),
+            ("FRDiffAutoFR", CALIBRATE, "frdiff_front", CALIBRATE["name"]),
+            ("FRDiffSchedule", {"preset": "paper M=2"}, "frdiff_steps", "planned"),
+            ("FRDiffKSamplerAdvanced", {"steps": 40, "start_at_step": 10}, "frdiff_steps", "30 steps"),
+        ):
+            with frontend(started, client, size=(1500, 1200)) as page:
+                added_picture(page, HELP / f"{node}.png", node, values, (widget, text))
+        for node, workflow, types in (
+            ("FRDiffModelPatcher", "FRDiff in any graph", ["FRDiffModelPatcher", "BasicScheduler"]),
+            ("FRDiffCompare", "FRDiff A-B compare", ["PreviewImage", "FRDiffCompare"]),
+        ):
+            with frontend(started, client, size=(1500, 1200)) as page:
+                workflow_picture(page, HELP / f"{node}.png", workflow, types)
+        plot_picture(client, "report", "plot", HELP / "FRDiffReport.png", {"steps": 30})
+        plot_picture(client, "sweep", "plot", HELP / "FRDiffSweep.png", {"steps": 30})
+
+
+def node_picture(page: Frontend, path: Path) -> None:
+    """The sampler node after a run."""
+    workflow = json.loads(DEMO.read_text())
+    page.load(workflow)
+    page.look_at(1.25, (-740, 80))
+    page.run("() => app.queuePrompt(0)")
+    page.wait(DONE, seconds=120)
+    page.page.wait_for_timeout(1500)
+    page.screenshot(path, clip=page.run(PLACE, [SAMPLER]))
+
+
+def added_picture(page: Frontend, path: Path, node: str, values: dict[str, Any], shows: tuple[str, str]) -> None:
+    """A node in front of the demo's sampler, once its widget says a text; what has no file yet is calibrated."""
+    page.load(json.loads(DEMO.read_text()))
+    made = page.run(ADD, [SAMPLER, node, values])
+    page.look_at(1.0, (600, 160))
+    if "effort" in values:
+        page.run("() => app.queuePrompt(0)")
+        page.wait(DONE, seconds=1200)
+    page.wait(SAYS, [made, *shows])
+    page.page.wait_for_timeout(1500)
+    page.screenshot(path, clip=page.run(PLACE, [made]))
+
+
+def workflow_picture(page: Frontend, path: Path, name: str, types: list[str]) -> None:
+    """Nodes of some types in a shared workflow that has run on a demo model."""
+    workflow = json.loads((WORKFLOWS / f"{name}.json").read_text())
+    for node in workflow["nodes"]:
+        if node["type"] in ON_DEMO:
+            node["type"], node["widgets_values"] = ON_DEMO[node["type"]]
+    page.load(workflow)
+    ids = page.run(IDS, types)
+    place = page.run(PLACE, ids)
+    page.look_at(1.0, (300 - place["x"], 200 - place["y"]))
+    before = len(page.client.json("/history"))
+    page.run("() => app.queuePrompt(0)")
+    while len(page.client.json("/history")) == before:
+        page.page.wait_for_timeout(300)
+    page.page.wait_for_timeout(2000)
+    page.screenshot(path, clip=page.run(PLACE, ids))
+
+
+def plot_picture(client: Client, node: str, output: str, path: Path, widgets: dict[str, Any]) -> None:
+    """The plot that a node makes of a run of the demo model."""
+    graph: dict[str, Any] = {
+        "model": {"class_type": "FRDiffDemoModelLoader", "inputs": {"model": "unet"}},
+        "prompt": {"class_type": "CLIPTextEncode", "inputs": {"clip": ["model", 1], "text": "grinning face, 3d"}},
+        "negative": {"class_type": "CLIPTextEncode", "inputs": {"clip": ["model", 1], "text": ""}},
+        "size": {"class_type": "EmptyLatentImage", "inputs": {"width": 128, "height": 128, "batch_size": 4}},
+    }
+    sampler = {
+        "model": ["model", 0], "positive": ["prompt", 0], "negative": ["negative", 0], "latent_image": ["size", 0],
+        "seed": 1, "cfg": 3.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0, **widgets,
+    }  # fmt: skip
+    graph["sampler"] = {"class_type": "FRDiffKSampler", "inputs": {**sampler, "speedup": 2.0}}
+    graph["report"] = {"class_type": "FRDiffReport", "inputs": {"report": ["sampler", 1]}}
+    sweep = {**sampler, "vae": ["model", 2], "dials": "1.5, 2, 3", "presets": "paper M=2", "repeats": 3}
+    graph["sweep"] = {"class_type": "FRDiffSweep", "inputs": sweep}
+    slot = client.object_info()[graph[node]["class_type"]]["output_name"].index(output)
+    graph["show"] = {"class_type": "PreviewImage", "inputs": {"images": [node, slot]}}
+    shown = client.run(with_sources(graph, "show"))["outputs"]["show"]["images"][0]
+    path.write_bytes(client.view(shown["filename"], shown["subfolder"], shown["type"]))
+
+
+def with_sources(graph: dict[str, Any], name: str) -> dict[str, Any]:
+    """The part of a graph that a node needs."""
+    needed = {name: graph[name]}
+    for value in graph[name]["inputs"].values():
+        if isinstance(value, list):
+            needed |= with_sources(graph, value[0])
+    return needed
