@@ -4,6 +4,7 @@
     python scripts/make.py locales          locales/, from the nodes and scripts/docs/translations
     python scripts/make.py workflows        workflows/ and subgraphs/, in the real frontend
     python scripts/make.py pictures         the pictures of the help pages, in the real frontend
+    python scripts/make.py map              the map of the modules in CONTRIBUTING.md
     python scripts/make.py icon             docs/icon.svg and docs/banner.svg
     python scripts/make.py schedules        schedules/, by calibrating the demo models
     python scripts/make.py schedule-table   what they are worth, for docs/findings_auto_fr.md
@@ -19,7 +20,7 @@ import sys
 
 from calibrate import schedule_table, shipped_files
 from demo import model
-from docs import icon, locales, pictures, workflows
+from docs import icon, locales, module_map, pictures, workflows
 from setup import host
 from setup.host import add_comfyui_argument
 from setup.inside import reported
@@ -29,6 +30,7 @@ WHAT = {
     "locales": locales,
     "workflows": workflows,
     "pictures": pictures,
+    "map": module_map,
     "icon": icon,
     "schedules": shipped_files,
     "schedule-table": schedule_table,

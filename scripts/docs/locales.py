@@ -3,7 +3,8 @@
     python scripts/make.py locales           write locales/
     python scripts/make.py locales --missing list what has no translation yet
 
-A translation file says for each English text what it is in that language; the same text is translated once.
+A translation file says for each English text what it is in that language; the same text is translated once, and one
+without a translation is shown in English.
 `steps.json` beside them lists the English words of the step map.
 """
 
@@ -38,7 +39,8 @@ def _make(only_list: bool) -> int:
     gaps = {language: missing(nodes, language) for language in LANGUAGES}
     if only_list or any(gaps.values()):
         print(json.dumps(gaps, indent=1, ensure_ascii=False))
-        return int(any(gaps.values()))
+    if only_list:
+        return 0
     for path, text in files(nodes).items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -78,11 +80,17 @@ def files(nodes: dict[str, Any]) -> dict[Path, str]:
 
 
 def missing(nodes: dict[str, Any], language: str) -> list[str]:
-    """The English texts that have no translation, and translations of texts that there are no more."""
-    words = translations(language)
-    wanted = dict.fromkeys([*texts(nodes), *texts(step_words())])
-    unused = [f"not used: {text}" for text in words if text not in wanted]
-    return [text for text in wanted if text not in words] + unused
+    """The English texts that have no translation: they are shown in English."""
+    return [text for text in _wanted(nodes) if text not in translations(language)]
+
+
+def unused(nodes: dict[str, Any], language: str) -> list[str]:
+    """Translations of texts that there are no more."""
+    return [text for text in translations(language) if text not in _wanted(nodes)]
+
+
+def _wanted(nodes: dict[str, Any]) -> dict[str, None]:
+    return dict.fromkeys([*texts(nodes), *texts(step_words())])
 
 
 def translations(language: str) -> dict[str, str]:

@@ -11,16 +11,12 @@ pytestmark = pytest.mark.quick
 TIMES = [0.9, 0.7, 0.55, 0.3]
 
 
-ORDERS = dict.fromkeys(("reuse", "mean", "damped linear", "cautious", "chebyshev", "kriging"), 0)
-ORDERS |= {"linear": 1, "quadratic": 2}
-
-
 @pytest.mark.parametrize("name", FORECASTERS)
 def test_a_polynomial_of_the_rules_order_is_forecast_exactly(name):
-    forecaster, order = FORECASTERS[name], ORDERS[name]
+    forecaster = FORECASTERS[name]
 
     def series(t):
-        return sum((k + 1) * t**k for k in range(order + 1))
+        return sum((k + 1) * t**k for k in range(forecaster.order + 1))
 
     times = TIMES[-forecaster.history :]
     for t in (0.29, 0.1, 0.0):

@@ -2,11 +2,12 @@
 
 import json
 import re
+import warnings
 from pathlib import Path
 
 import pytest
 
-from docs import icon, locales
+from docs import icon, locales, module_map
 from setup import ROOT
 
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
@@ -41,15 +42,30 @@ def test_every_node_has_a_help_page_that_names_its_inputs(nodes):
         assert (ROOT / "web" / "docs" / Path(picture).name).is_file()
 
 
-def test_the_locales_are_complete_and_made_from_the_nodes(nodes):
+def test_the_locales_are_made_from_the_nodes(nodes):
     texts = {name: locales.texts_of(node) for name, node in nodes.items()}
-    assert {language: locales.missing(texts, language) for language in locales.LANGUAGES} == {
+    assert {language: locales.unused(texts, language) for language in locales.LANGUAGES} == {
         language: [] for language in locales.LANGUAGES
     }
+    # Without a translation a text is shown in English.
+    for language in locales.LANGUAGES:
+        for text in locales.missing(texts, language):
+            warnings.warn(f"{language} has no translation of {text!r}.", stacklevel=1)
     made = locales.files(texts)
     for path, text in made.items():
         assert path.read_text(encoding="utf-8") == text, f"Run python scripts/make.py locales: {path} is out of date."
     assert {path.parent.name for path in made} == {path.name for path in (ROOT / "locales").iterdir()}
+
+
+def test_a_text_without_a_translation_is_english():
+    node = {"FRDiffNew": {"display_name": "A name that nobody translated", "inputs": {}, "outputs": {}}}
+    assert "A name that nobody translated" in locales.missing(node, "de")
+    made = {path.parent.name: text for path, text in locales.files(node).items() if path.name == "nodeDefs.json"}
+    assert all("A name that nobody translated" in text for text in made.values())
+
+
+def test_the_map_of_the_modules_is_what_they_say():
+    assert module_map.PAGE.read_text(encoding="ascii") == module_map.page(), "Run python scripts/make.py map."
 
 
 def test_translations_keep_their_values():
