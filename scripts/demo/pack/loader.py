@@ -10,11 +10,14 @@ import comfy.utils
 from comfy_api.latest import io
 
 from .networks import build_model, latent_format
+from .rough import build_rough
 from .text import build_clip
 from .vae import DemoVAE, PatchCodec
 
 MODELS = Path(__file__).parent / "models"
-NAMES = ["unet", "dit"]
+NAMES = ["unet", "dit", "rough"]
+# The rough model has no file of its own: it takes words from this one.
+WORDS_OF_ROUGH = "unet"
 
 
 class DemoModel(NamedTuple):
@@ -26,7 +29,7 @@ class DemoModel(NamedTuple):
 
 
 class FRDiffDemoModelLoader(io.ComfyNode):
-    """Loads one of the two demo models."""
+    """Loads one of the demo models."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -35,13 +38,32 @@ class FRDiffDemoModelLoader(io.ComfyNode):
             display_name="Load FRDiff Demo Model",
             category="FRDiff/demo",
             description="A small emoji model for trying nodes without a large download. Use 128 x 128 pictures.",
-            inputs=[io.Combo.Input("model", options=NAMES, tooltip="unet: like SD 1.5. dit: like Flux.")],
+            inputs=[
+                io.Combo.Input(
+                    "model",
+                    options=NAMES,
+                    tooltip="unet: like SD 1.5. dit: like Flux. rough: untrained, 32 x 32, for tests.",
+                )
+            ],
             outputs=[io.Model.Output(), io.Clip.Output(), io.Vae.Output()],
         )
 
     @classmethod
     def execute(cls, model: str) -> io.NodeOutput:
-        return io.NodeOutput(*load_demo_model(MODELS / f"demo_{model}.safetensors"))
+        return io.NodeOutput(*(load_rough() if model == "rough" else load_demo_model(path_of(model))))
+
+
+def path_of(name: str) -> Path:
+    """The file of a trained demo model."""
+    return MODELS / f"demo_{name}.safetensors"
+
+
+def load_rough() -> DemoModel:
+    """The rough model, whose prompts are in the words of a trained one."""
+    config, tensors = read_file(path_of(WORDS_OF_ROUGH))
+    clip = build_clip(config["text"], tensors["text"])
+    model, vae = build_rough(clip, config["text"]["words"])
+    return DemoModel(patcher(model), clip, vae)
 
 
 def load_demo_model(path: Path) -> DemoModel:
