@@ -2,6 +2,7 @@
 
     python scripts/bench.py --json bench.json --plot plots       quality for time, on the demo models
     python scripts/bench.py --overhead                           the engine's own cost
+    python scripts/bench.py --usual                              the settings that people use, at equal counted cost
     python scripts/bench.py --device cuda --shape sdxl           time and memory of a network of true size
 
 docs/benchmark.md says what is measured and how.
@@ -18,12 +19,14 @@ from setup.in_process import load_comfyui, pack_module
 from setup.inside import inside, reported
 
 MODELS = ["unet", "dit"]
+ROUGH = "rough"
 SHAPES = ["sdxl", "sd15", "flux", "wan", "tiny"]
 
 # What is left out on the command line, by what is measured.
 DEFAULTS = {
     "compare": {"methods": ["*"], "steps": [20, 50], "samplers": ["euler", "dpmpp_2m", "euler_ancestral"]},
     "overhead": {"methods": ["paper M=2"], "steps": [20, 50], "samplers": ["euler"]},
+    "usual": {"methods": [], "models": [*MODELS, ROUGH], "steps": [], "samplers": []},
     "shape": {"methods": ["paper M=*", "dial", "EasyCache 0.1"], "steps": [28], "samplers": ["euler"]},
 }
 
@@ -44,7 +47,7 @@ def parse(command_line: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_comfyui_argument(parser)
     parser.add_argument("--methods", nargs="+", metavar="NAME", help="names, families or patterns such as 'paper*'")
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS, help="demo models")
+    parser.add_argument("--models", nargs="+", choices=[*MODELS, ROUGH], help="demo models")
     parser.add_argument("--steps", nargs="+", type=_positive, help="solver steps of a run")
     parser.add_argument("--samplers", nargs="+", help="ComfyUI's names of samplers")
     parser.add_argument("--prompts", type=_positive, default=6, help="prompts, each with a seed of its own")
@@ -52,12 +55,18 @@ def parse(command_line: list[str]) -> argparse.Namespace:
     parser.add_argument("--batch", type=_positive, default=1, help="pictures in a run")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="where to compute")
     parser.add_argument("--overhead", action="store_true", help="measure the engine's own cost instead")
+    parser.add_argument("--usual", action="store_true", help="compare at the settings that people use instead")
+    parser.add_argument("--rows", nargs="+", default=["*"], metavar="PATTERN", help="of --usual: settings, as 'dit *'")
+    parser.add_argument("--draw", default="report", help="of --usual: a word that prompts and seeds are drawn with")
+    parser.add_argument("--pairs", type=_positive, default=32, help="of --usual: prompt-seed pairs of a setting")
+    parser.add_argument("--dials", nargs="+", type=float, default=[1.5, 2.0, 3.0], help="of --usual")
     parser.add_argument("--shape", choices=SHAPES, help="time a network of this size, random weights, instead")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     parser.add_argument("--plot", type=Path, metavar="DIR", help="where to draw speed against error, one PNG per model")
     arguments = parser.parse_args(command_line)
-    arguments.mode = "shape" if arguments.shape else "overhead" if arguments.overhead else "compare"
-    for name, value in {**DEFAULTS[arguments.mode], "rounds": 5 if arguments.shape else 30}.items():
+    arguments.mode = next((mode for mode in ("shape", "overhead", "usual") if getattr(arguments, mode)), "compare")
+    defaults = {"models": MODELS, **DEFAULTS[arguments.mode], "rounds": 5 if arguments.shape else 30}
+    for name, value in defaults.items():
         if getattr(arguments, name) is None:
             setattr(arguments, name, value)
     return arguments

@@ -18,8 +18,9 @@ from bench import compare, gains, overhead, plot, shapes
 from setup import ScriptError
 
 from ...frdiff.planning.presets import PRESETS
+from . import usual
 
-MODES = {"compare": compare, "overhead": overhead, "shape": shapes}
+MODES = {"compare": compare, "overhead": overhead, "shape": shapes, "usual": usual}
 
 
 def measure(host: Any, arguments: argparse.Namespace) -> None:

@@ -1,6 +1,6 @@
 """A model without training whose trajectories are as rough as those of models that people run.
 
-Its pictures are dead leaves (Lee, Mumford, Huang 2001): discs that cover each other, with the statistics of photographs.
+Its pictures are dead leaves (Lee, Mumford, Huang 2001): discs that cover each other, with statistics like photographs'.
 Its answer is the posterior mean of Gaussian denoising, exact where the world is made of these pictures: of the whole
 picture where there is much noise, of patches of 11 and then of 5 pixels where there is less, each from pictures moved
 elsewhere. `sigma^2 + tau^2` stands for `sigma^2`: the smaller `tau` is, and the more the prompt weighs, the rougher.
@@ -45,13 +45,12 @@ class RoughNetwork(torch.nn.Module):
         self.register_buffer("log_sigmas", torch.zeros(0))
         self.blend = Blend()
 
-    def forward(self, x, timesteps=None, context=None, control=None, transformer_options={}, **kwargs):
+    def forward(self, x, timesteps=None, context=None, control=None, transformer_options=None, **kwargs):
         """The noise in `x` (B, C, H, W), which is scaled to variance 1, through the host's wrappers."""
-        wrappers = comfy.patcher_extension.get_all_wrappers(
-            comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, transformer_options
-        )
+        options = transformer_options or {}
+        wrappers = comfy.patcher_extension.get_all_wrappers(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, options)
         executor = comfy.patcher_extension.WrapperExecutor.new_class_executor(self._forward, self, wrappers)
-        return executor.execute(x, timesteps, context, control, transformer_options, **kwargs)
+        return executor.execute(x, timesteps, context, control, options, **kwargs)
 
     def _forward(self, x, timesteps, context, control, transformer_options, **kwargs):
         sigma = self._sigma(timesteps)
