@@ -31,7 +31,7 @@ NEAR = 0.05
 # Longer runs are planned on every so many of their steps.
 LARGEST_SEARCH = 200
 
-DIAL_OPTIONS = RunOptions(forecaster=KRIGING, guarded=True, adapts=True, repair=REPAIR)
+DIAL_OPTIONS = RunOptions(forecaster=KRIGING, guarded=True, adapts=True, repair=REPAIR, measures=True)
 
 
 @dataclass(frozen=True)

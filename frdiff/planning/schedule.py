@@ -24,7 +24,8 @@ class RunOptions:
     remembered stages. `branches` remembers the branches of a block before their gates, where it offers them, instead
     of the whole block; `inner` leaves the first and the last stage fresh and prefers whole residuals, which is the
     better picture where noise is added. `repair`, from 0 to 1, is how much of the error of skipped steps is made good
-    at the next computed one. `families` are the known blocks, None for those of the table.
+    at the next computed one. `measures` leads forecasts back to repetition as far as the run shows that this is better.
+    `families` are the known blocks, None for those of the table.
     """
 
     forecaster: Forecaster = REUSE
@@ -35,6 +36,7 @@ class RunOptions:
     branches: bool = False
     inner: bool = False
     repair: float = 0.0
+    measures: bool = False
     families: Mapping[str, Family] | None = None
 
     def __post_init__(self) -> None:

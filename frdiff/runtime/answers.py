@@ -11,6 +11,7 @@ from ..blocks.invariants import Invariants
 from ..blocks.network_stages import NetworkStages
 from ..blocks.stages import Stage, StageCall
 from ..engine import NetworkCall, RunFacts
+from ..forecasting.adaptation import Gain
 from ..forecasting.prediction import level_of_remembered
 from ..forecasting.repair import Repair, repair_of
 from ..forecasting.rules import REUSE, Weights
@@ -57,6 +58,7 @@ class Answers:
         self._invariants = Invariants(budget.store)
         self._x0: bool = bool(follower.stochastic)
         self._repair = self._repair_of(facts)
+        self._gain = Gain(self._x0) if options.measures else None
         self._held: dict[Hashable, tuple[Stage, ...]] = {}
         self._compiled: set[int] = set()
 
@@ -80,6 +82,19 @@ class Answers:
             # What was remembered of raw outputs is of no use when the run has shown that noise is added.
             self.forget()
             self._repair, self._x0 = None, evaluation.prediction.x0
+            self._gain = Gain(self._x0) if self._gain else None
+        if self._gain:
+            self._gain.begin()
+
+    def noted(self, key: Hashable, result: Any) -> None:
+        """Note what a call gave the guider."""
+        if self._gain:
+            self._gain.answered(key, result)
+
+    def ended(self, denoised: Any) -> None:
+        """Note what the guider made of the evaluation's calls, of the latent's shape."""
+        if self._gain:
+            self._gain.ended(denoised)
 
     def forget(self) -> None:
         """Forget everything."""
@@ -114,6 +129,8 @@ class Answers:
     def _skipped(self, planned: PlannedCall, stream: Stream) -> Any:
         evaluation = planned.evaluation
         forecast, repair = self._forecast(evaluation, stream), self._repairing(evaluation)
+        if self._gain:
+            forecast = self._gain.applied(forecast, stream.outputs[-1])
         if repair:
             addition = repair.of_forecast(planned.key, evaluation.step, evaluation.level.time, forecast)
             forecast = forecast if addition is None else combine((1.0, 1.0), (forecast, addition))
@@ -129,6 +146,8 @@ class Answers:
         remembered = evaluation.prediction.remembered(output, planned.call.x)
         if stream.outputs:
             self._tested(planned, lambda: relative_error(self._forecast(evaluation, stream), remembered))
+        if self._gain and len(stream.outputs) > 1:
+            self._gain.tried(planned.key, self._forecast(evaluation, stream), stream.outputs[-1], remembered)
         store.keep_output(stream, evaluation.level.time, evaluation.number, remembered, dtype_of(output))
         repair, weights = self._repairing(evaluation), self._weights(evaluation)
         correction = repair.of_computed(planned.key, evaluation.step, stream, weights) if repair else None

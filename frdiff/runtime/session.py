@@ -85,6 +85,7 @@ class Session:
     def end_evaluation(self, denoised: torch.Tensor) -> None:
         """Note what the evaluation returned to the sampler, (B, C, ...)."""
         self._follower.noted(denoised)
+        self._answers.ended(denoised)
 
     def call(self, call: NetworkCall) -> Any:
         """Answer one network call of the evaluation that was begun."""
@@ -94,6 +95,7 @@ class Session:
         result = self._budget.attempt(lambda: self._attempt(evaluation, key, call), self._answers.forget)
         with self._lock:
             self._follower.noted_call(result)
+            self._answers.noted(key, result)
         return result
 
     def close(self, finished: bool = True) -> RunReport:
