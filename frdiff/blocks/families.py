@@ -51,8 +51,8 @@ UNET_BRANCHES = tuple(f"transformer_blocks.*.{name}" for name in ("attn1", "attn
 UNET_TIME_BRANCHES = tuple(f"time_stack.*.{name}" for name in ("attn1", "attn2", "ff"))
 UNET = "comfy.ldm.modules.diffusionmodules.openaimodel."
 
-# Blocks that are not here are computed at every step. Some on purpose: Cascade's TimestepBlock is the time
-# embedding, and ChromaRadiance's NeRF blocks are the final layer, whose weights the image tokens make.
+# In a network with a row, blocks without one are computed at every step. Some on purpose: Cascade's TimestepBlock is
+# the time embedding, and ChromaRadiance's NeRF blocks are the final layer, whose weights the image tokens make.
 FAMILIES: dict[str, Family] = {
     UNET + "ResBlock": UNET_RES_BLOCK,
     UNET + "VideoResBlock": UNET_RES_BLOCK,
@@ -136,7 +136,7 @@ def uncompiled(module: torch.nn.Module) -> torch.nn.Module:
 
 
 def family_of(block: torch.nn.Module, families: Mapping[str, Family] | None = None) -> Family | None:
-    """The table's row for a block, or None when it is computed at every step."""
+    """The table's row for a block, or None when it has none."""
     return (FAMILIES if families is None else families).get(class_name(type(uncompiled(block))))
 
 

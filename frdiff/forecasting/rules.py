@@ -1,8 +1,8 @@
 """Forecasts of a network output: weights from flow times alone, applied to remembered outputs.
 
 A rule `w(t; t_1 .. t_K)` is a function of the flow time to forecast and of the known ones, oldest first; it returns
-K weights, whose sum is 1. To add one,
-write it here below `@forecaster(...)`: the schedule node, schedule files and the tests know it then.
+K weights, whose sum is 1. To add one, write it here below `@forecaster(...)`: the schedule node, schedule files and
+the tests know it then.
 """
 
 from __future__ import annotations

@@ -96,6 +96,14 @@ def test_paper_schedule_counts_what_ran_and_leaves_nothing_behind(tiny, host, te
     tell(tiny.name, skip="counted")
 
 
+def test_every_branch_of_a_row_is_in_a_block(tiny, engine):
+    families = engine("blocks.families")
+    for name in {families.class_name(type(module)) for module in tiny.network.modules()} & set(families.FAMILIES):
+        blocks = [module for module in tiny.network.modules() if families.class_name(type(module)) == name]
+        for path in families.FAMILIES[name].branches:
+            assert any(list(families.matching(block, (path,))) for block in blocks), (name, path)
+
+
 @pytest.mark.parametrize("finer", [False, True], ids=["blocks", "finer"])
 def test_partial_steps_compute_no_stage(tiny, host, engine, tell, finer):
     stages = engine("blocks.stages").find_stages(tiny.network, branches=finer)

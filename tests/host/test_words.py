@@ -34,7 +34,16 @@ def test_every_input_and_output_has_a_tooltip(nodes):
             assert part.tooltip and part.tooltip.endswith("."), f"{name}: {getattr(part, 'id', part.display_name)}"
 
 
-def test_every_node_has_a_help_page_that_names_its_inputs(nodes):
+def test_the_source_says_the_id_of_every_node(nodes):
+    """ComfyUI Manager reads it there, without importing it."""
+    source = "".join(path.read_text(encoding="ascii") for path in (ROOT / "nodes").glob("*.py"))
+    classes = re.findall(r"^class (\w+)\(io\.ComfyNode\):", source, re.M)
+    assert sorted(classes) == sorted(re.findall(r'node_id="(\w+)"', source)) == sorted(nodes)
+
+
+def test_every_node_has_a_help_page_and_a_row_in_the_readme(nodes):
+    rows = re.findall(r"^\| `(FRDiff\w+)` \|", (ROOT / "README.md").read_text(encoding="ascii"), re.M)
+    assert sorted(rows) == sorted(nodes) == sorted(path.stem for path in (ROOT / "web" / "docs").glob("*.md"))
     for name, node in nodes.items():
         page = (ROOT / "web" / "docs" / f"{name}.md").read_text(encoding="ascii")
         assert page.startswith(f"# {node.define_schema().display_name}\n")

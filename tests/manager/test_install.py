@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 PACK = "comfyui-frdiff"
 # Manager wants a full address; git takes the bare repository instead.
 ADDRESS = f"https://git.invalid/{PACK}.git"
+NODES = {path.stem for path in (ROOT / "web" / "docs").glob("*.md")}
 NOT_THE_PACK = (".git", ".host", "output", "__pycache__", ".pytest_cache", ".ruff_cache", "node_modules")
 NOT_THE_HOST = (".git", ".venv", "venv", "models", "input", "output", "temp", "user", "custom_nodes")
 WHAT_RUNS = {
@@ -105,7 +106,7 @@ def test_manager_installs_lists_disables_enables_updates_and_uninstalls(tools, c
 
     assert "[INSTALLED]" in manager("install", ADDRESS)
     with restarted(comfy) as nodes:
-        assert len(nodes) == 9
+        assert set(nodes) == NODES
     assert [(url, entry["disabled"]) for url, entry in listed().items()] == [(ADDRESS, False)]
 
     assert "[DISABLED]" in manager("disable", PACK)
@@ -115,7 +116,7 @@ def test_manager_installs_lists_disables_enables_updates_and_uninstalls(tools, c
 
     assert "[ENABLED]" in manager("enable", PACK)
     with restarted(comfy) as nodes:
-        assert len(nodes) == 9
+        assert set(nodes) == NODES
 
     analysis = checkout / "nodes" / "analysis.py"
     said = "Shows what an FRDiff sampler computed"
@@ -124,7 +125,7 @@ def test_manager_installs_lists_disables_enables_updates_and_uninstalls(tools, c
     git(checkout, "push", "--quiet", "origin", "HEAD")
     assert "UPDATED" in manager("update", PACK)
     with restarted(comfy) as nodes:
-        assert nodes["FRDiffReport"]["description"].startswith("Newer: ") and len(nodes) == 9
+        assert nodes["FRDiffReport"]["description"].startswith("Newer: ") and set(nodes) == NODES
 
     assert "[UNINSTALLED]" in manager("uninstall", PACK)
     with restarted(comfy) as nodes:
