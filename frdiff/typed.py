@@ -18,6 +18,11 @@ def least_squares(columns: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return _untyped(torch.linalg).lstsq(columns, targets, driver="gelsd").solution
 
 
+def solved(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """The `x` (B, N, K) with `a x = b` for (B, N, N) and (B, N, K), without waiting for a device to look for errors."""
+    return _untyped(torch.linalg).solve_ex(a, b).result
+
+
 def modules_of(network: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
     """A network and all modules in it, by path."""
     return _untyped(network).named_modules()

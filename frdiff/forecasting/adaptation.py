@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..typed import norm
+from ..typed import norm, solved
 
 # Chosen on all three demo models: how fast old measurements fade, and how much the forecast is trusted beforehand,
 # of raw outputs and of denoised latents.
@@ -35,8 +35,7 @@ class Gain:
     """
 
     def __init__(self, x0: bool) -> None:
-        import os
-        self._trust = TRUST_X0 if x0 else float(os.environ.get('TR','1'))
+        self._trust = TRUST_X0 if x0 else TRUST_RAW
         self._trials: dict[Hashable, Trial] = {}
         self._answers: dict[Hashable, torch.Tensor] = {}
         # (2, B): the sums of equation 7.2.
@@ -61,9 +60,7 @@ class Gain:
 
     def ended(self, denoised: Any) -> None:
         """Measure, with the weights that guidance gave the conditions in the sampler's `denoised` (B, ...)."""
-        if not self._trials or not isinstance(denoised, torch.Tensor):
-            return
-        keys = [key for key, each in self._answers.items() if key in self._trials and _fits(each, denoised)]
+        keys = [key for key, trial in self._trials.items() if _fits(trial.truth, self._answers.get(key), denoised)]
         if not keys:
             return
         batch = len(denoised)
@@ -77,8 +74,6 @@ class Gain:
         share = self._share
         if share is None or not isinstance(forecast, torch.Tensor) or len(forecast) % len(share):
             return forecast
-        import os
-        share = share ** float(os.environ.get('AEXP','1'))
         rows = share.to(forecast).repeat(len(forecast) // len(share)).view(-1, *[1] * (forecast.ndim - 1))
         return repeat + rows * (forecast - repeat)
 
@@ -89,8 +84,7 @@ class Gain:
         known = self._sums is not None and self._sums.shape == new.shape
         self._sums = DECAY * self._sums + new if known and self._sums is not None else new
         num, den = self._sums
-        import os
-        self._share = ((num + self._trust * den) / ((1 + self._trust) * den).clamp(min=TINY) + float(os.environ.get('SHIFT','0'))).clamp(0.0, 1.0)
+        self._share = ((num + self._trust * den) / ((1 + self._trust) * den).clamp(min=TINY)).clamp(0.0, 1.0)
 
 
 def guidance_weights(answers: torch.Tensor, denoised: torch.Tensor) -> torch.Tensor:
@@ -104,15 +98,15 @@ def guidance_weights(answers: torch.Tensor, denoised: torch.Tensor) -> torch.Ten
     columns = columns / sizes
     target = denoised.reshape(len(denoised), -1, 1).to(columns)
     gram = columns.transpose(1, 2) @ columns + RIDGE * torch.eye(len(answers)).to(columns)
-    # The variant that does not wait for the device to look for errors.
-    solved = torch.linalg.solve_ex(gram, columns.transpose(1, 2) @ target)
-    found = solved.result.squeeze(-1) / sizes[:, 0]
+    found = solved(gram, columns.transpose(1, 2) @ target).squeeze(-1) / sizes[:, 0]
     return torch.cat([found[:, :1] - found[:, 1:].sum(dim=1, keepdim=True), found[:, 1:]], dim=1)
 
 
-def _fits(answer: torch.Tensor, denoised: torch.Tensor) -> bool:
-    """Whether an answer (C B, ...) holds whole conditions of `denoised` (B, ...), not windows or areas of them."""
-    return answer.shape[1:] == denoised.shape[1:] and len(answer) % len(denoised) == 0
+def _fits(truth: torch.Tensor, answer: torch.Tensor | None, denoised: Any) -> bool:
+    """Whether a call (C B, ...) holds whole conditions of `denoised` (B, ...), not windows or areas of them."""
+    if answer is None or not isinstance(denoised, torch.Tensor) or denoised.ndim < 2 or not len(denoised):
+        return False
+    return truth.shape == answer.shape and answer.shape[1:] == denoised.shape[1:] and len(answer) % len(denoised) == 0
 
 
 def _by_condition(parts: Iterable[torch.Tensor], batch: int) -> torch.Tensor:

@@ -128,9 +128,7 @@ class Answers:
 
     def _skipped(self, planned: PlannedCall, stream: Stream) -> Any:
         evaluation = planned.evaluation
-        forecast, repair = self._forecast(evaluation, stream), self._repairing(evaluation)
-        if self._gain:
-            forecast = self._gain.applied(forecast, stream.outputs[-1])
+        forecast, repair = self._measured_forecast(evaluation, stream), self._repairing(evaluation)
         if repair:
             addition = repair.of_forecast(planned.key, evaluation.step, evaluation.level.time, forecast)
             forecast = forecast if addition is None else combine((1.0, 1.0), (forecast, addition))
@@ -145,7 +143,7 @@ class Answers:
             output = self._computed(compute)
         remembered = evaluation.prediction.remembered(output, planned.call.x)
         if stream.outputs:
-            self._tested(planned, lambda: relative_error(self._forecast(evaluation, stream), remembered))
+            self._tested(planned, lambda: relative_error(self._measured_forecast(evaluation, stream), remembered))
         if self._gain and len(stream.outputs) > 1:
             self._gain.tried(planned.key, self._forecast(evaluation, stream), stream.outputs[-1], remembered)
         store.keep_output(stream, evaluation.level.time, evaluation.number, remembered, dtype_of(output))
@@ -161,7 +159,8 @@ class Answers:
             output = self._computed(compute)
         if mix == 1:
             return output
-        forecast = evaluation.prediction.raw(self._forecast(evaluation, stream), planned.call.x, stream.dtype)
+        forecast = self._measured_forecast(evaluation, stream)
+        forecast = evaluation.prediction.raw(forecast, planned.call.x, stream.dtype)
         return combine((mix, 1 - mix), (output, forecast))
 
     def _computed(self, compute: Callable[[], Any]) -> Any:
@@ -170,6 +169,11 @@ class Answers:
 
     def _forecast(self, evaluation: Evaluation, stream: Stream) -> Any:
         return combine(self._weights(evaluation)(evaluation.level.time, list(stream.times)), list(stream.outputs))
+
+    def _measured_forecast(self, evaluation: Evaluation, stream: Stream) -> Any:
+        """The forecast, as far as the run has shown that it is better than repetition."""
+        forecast = self._forecast(evaluation, stream)
+        return self._gain.applied(forecast, stream.outputs[-1]) if self._gain else forecast
 
     def _weights(self, evaluation: Evaluation) -> Weights:
         if not evaluation.prediction.x0:

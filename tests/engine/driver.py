@@ -13,11 +13,14 @@ def flow_level(sigma):
     return NoiseLevel(sigma, sigma, 1.0, -sigma)
 
 
-def start(schedule, sigmas, families=None, is_exhausted=None, **facts):
+def start(schedule, sigmas, families=None, is_exhausted=None, measures=None, **facts):
     """A session of a run with these noise levels, with blocks of these families."""
-    with_families = replace(schedule, options=replace(schedule.options, families=families))
+    options = replace(schedule.options, families=families)
+    if measures is not None:
+        options = replace(options, measures=measures)
+    with_options = replace(schedule, options=options)
     memory = HostMemory() if is_exhausted is None else HostMemory(is_exhausted=is_exhausted)
-    return Session(with_families, RunFacts(sigmas, **facts), memory)
+    return Session(with_options, RunFacts(sigmas, **facts), memory)
 
 
 def call(engine, stream, network, run, x=None):
