@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from ..tensors import combine
 from ..typed import norm, solved
 
 # Chosen on all three demo models: how fast old measurements fade, and how much the forecast is trusted beforehand,
@@ -17,14 +18,20 @@ TRUST_RAW, TRUST_X0 = 1.0, 0.3
 # Of the conditions' sizes: keeps the equations solvable where two conditions answer the same.
 RIDGE = 1e-6
 TINY = 1e-30
+# Elements of a picture that are looked at: enough for inner products, few enough to cost next to nothing.
+SAMPLES = 1024
 
 
 @dataclass(frozen=True)
 class Trial:
-    """At a computed call: the forecast that was not needed, and the truth, both less the repetition (C B, ...)."""
+    """At a computed call: the forecast that was not needed, and the truth, both less the repetition (C B, N).
+
+    `shape` is that of the call's output, (C B, ...).
+    """
 
     forecast: torch.Tensor
     truth: torch.Tensor
+    shape: torch.Size
 
 
 class Gain:
@@ -47,11 +54,11 @@ class Gain:
         self._trials.clear()
         self._answers.clear()
 
-    def tried(self, key: Hashable, forecast: Any, repeat: Any, truth: Any) -> None:
-        """Note what a computed call would have been answered, and what it was; tensors (C B, ...)."""
-        values = (forecast, repeat, truth)
-        if all(isinstance(value, torch.Tensor) and value.shape == truth.shape for value in values):
-            self._trials[key] = Trial(forecast - repeat, truth - repeat)
+    def tried(self, key: Hashable, weights: Sequence[float], outputs: Sequence[Any], truth: Any) -> None:
+        """Note what a computed call would have been answered from older `outputs`, and what it was; (C B, ...) all."""
+        if all(isinstance(value, torch.Tensor) and value.shape == truth.shape for value in (*outputs, truth)):
+            known = [_sampled(output) for output in outputs]
+            self._trials[key] = Trial(combine(weights, known) - known[-1], _sampled(truth) - known[-1], truth.shape)
 
     def answered(self, key: Hashable, denoised: Any) -> None:
         """Note what a call gave the guider: the denoised latents (C B, ...) of its conditions, one after the other."""
@@ -60,11 +67,12 @@ class Gain:
 
     def ended(self, denoised: Any) -> None:
         """Measure, with the weights that guidance gave the conditions in the sampler's `denoised` (B, ...)."""
-        keys = [key for key, trial in self._trials.items() if _fits(trial.truth, self._answers.get(key), denoised)]
+        keys = [key for key, trial in self._trials.items() if _fits(trial.shape, self._answers.get(key), denoised)]
         if not keys:
             return
         batch = len(denoised)
-        weights = guidance_weights(_by_condition((self._answers[key] for key in keys), batch), denoised)
+        answers = _by_condition((_sampled(self._answers[key]) for key in keys), batch)
+        weights = guidance_weights(answers, _sampled(denoised))
         forecast = _guided(weights, _by_condition((self._trials[key].forecast for key in keys), batch))
         truth = _guided(weights, _by_condition((self._trials[key].truth for key in keys), batch))
         self._measure(forecast, truth)
@@ -88,7 +96,7 @@ class Gain:
 
 
 def guidance_weights(answers: torch.Tensor, denoised: torch.Tensor) -> torch.Tensor:
-    """Weights (B, C) that make `denoised` (B, ...) of the conditions' `answers` (C, B, N) (docs/math.md, equation 7.1).
+    """Weights (B, C) that make `denoised` (B, N) of the conditions' `answers` (C, B, N) (docs/math.md, equation 7.1).
 
     By least squares, so that any linear guidance is served.
     """
@@ -96,22 +104,28 @@ def guidance_weights(answers: torch.Tensor, denoised: torch.Tensor) -> torch.Ten
     columns = torch.permute(torch.cat([answers[:1], answers[1:] - answers[:1]]), (1, 2, 0))
     sizes = norm(columns, dim=1)[:, None].clamp(min=TINY)
     columns = columns / sizes
-    target = denoised.reshape(len(denoised), -1, 1).to(columns)
+    target = denoised[..., None].to(columns)
     gram = columns.transpose(1, 2) @ columns + RIDGE * torch.eye(len(answers)).to(columns)
     found = solved(gram, columns.transpose(1, 2) @ target).squeeze(-1) / sizes[:, 0]
     return torch.cat([found[:, :1] - found[:, 1:].sum(dim=1, keepdim=True), found[:, 1:]], dim=1)
 
 
-def _fits(truth: torch.Tensor, answer: torch.Tensor | None, denoised: Any) -> bool:
+def _sampled(value: torch.Tensor) -> torch.Tensor:
+    """Some elements (B, N) of each picture in (B, ...), evenly; an odd stride leaves no column out."""
+    elements = value.reshape(len(value), -1)
+    return elements[:, :: max(elements.shape[1] // SAMPLES, 1) | 1]
+
+
+def _fits(shape: torch.Size, answer: torch.Tensor | None, denoised: Any) -> bool:
     """Whether a call (C B, ...) holds whole conditions of `denoised` (B, ...), not windows or areas of them."""
     if answer is None or not isinstance(denoised, torch.Tensor) or denoised.ndim < 2 or not len(denoised):
         return False
-    return truth.shape == answer.shape and answer.shape[1:] == denoised.shape[1:] and len(answer) % len(denoised) == 0
+    return shape == answer.shape and answer.shape[1:] == denoised.shape[1:] and len(answer) % len(denoised) == 0
 
 
 def _by_condition(parts: Iterable[torch.Tensor], batch: int) -> torch.Tensor:
-    """Calls' tensors (C B, ...) as (all C, B, N), in single precision at least."""
-    return torch.cat([part.reshape(-1, batch, part[0].numel()).float() for part in parts])
+    """Calls' tensors (C B, N) as (all C, B, N), in single precision."""
+    return torch.cat([part.reshape(-1, batch, part.shape[-1]).float() for part in parts])
 
 
 def _guided(weights: torch.Tensor, parts: torch.Tensor) -> torch.Tensor:

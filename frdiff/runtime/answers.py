@@ -145,7 +145,8 @@ class Answers:
         if stream.outputs:
             self._tested(planned, lambda: relative_error(self._measured_forecast(evaluation, stream), remembered))
         if self._gain and len(stream.outputs) > 1:
-            self._gain.tried(planned.key, self._forecast(evaluation, stream), stream.outputs[-1], remembered)
+            weights = self._weights(evaluation)(evaluation.level.time, list(stream.times))
+            self._gain.tried(planned.key, weights, list(stream.outputs), remembered)
         store.keep_output(stream, evaluation.level.time, evaluation.number, remembered, dtype_of(output))
         repair, weights = self._repairing(evaluation), self._weights(evaluation)
         correction = repair.of_computed(planned.key, evaluation.step, stream, weights) if repair else None

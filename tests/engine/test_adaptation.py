@@ -42,7 +42,8 @@ def measured(shares, cfg=8.0, evaluations=4, x0=False):
         answers = conditions(2, len(shares))
         repeat, forecast = random(2, len(shares), 64, seed=number + 5), random(2, len(shares), 64, seed=number + 9)
         truth = repeat + best[None, :, None] * (forecast - repeat)
-        gain.tried("both", forecast.flatten(0, 1), repeat.flatten(0, 1), truth.flatten(0, 1))
+        outputs = [2 * repeat.flatten(0, 1) - forecast.flatten(0, 1), repeat.flatten(0, 1)]
+        gain.tried("both", [-1.0, 2.0], outputs, truth.flatten(0, 1))
         gain.answered("both", answers.flatten(0, 1))
         gain.ended(cfg * answers[0] - (cfg - 1) * answers[1])
     zero, one = torch.zeros(2 * len(shares), 64), torch.ones(2 * len(shares), 64)
@@ -66,7 +67,7 @@ def test_a_picture_is_measured_as_if_it_were_alone():
 def test_what_cannot_be_compared_is_not_measured(denoised):
     gain, answers = Gain(False), conditions(2)
     gain.begin()
-    gain.tried("both", *(random(4, 64, seed=seed) for seed in range(3)))
+    gain.tried("both", [-1.0, 2.0], [random(4, 64, seed=1), random(4, 64, seed=2)], random(4, 64))
     gain.answered("both", answers.flatten(0, 1))
     gain.ended(denoised)
     assert gain.applied("as it is", None) == "as it is"
