@@ -82,16 +82,19 @@ class Engine(Protocol[Report_co]):
         """The bytes that it expects to remember, when an evaluation's outputs and all stages take so many."""
         ...
 
-    def begin_evaluation(self, sigma: float, x: torch.Tensor | None = None) -> None:
-        """Start an evaluation at `sigma` with input `x` (B, C, ...); None where the guider bypasses the host's own."""
+    def begin_evaluation(self, sigma: float, x: object = None) -> None:
+        """Start an evaluation at `sigma` with input `x` (B, C, ...); None where the guider bypasses the host's own.
+
+        Samplers and guiders of other packs may pass anything; what is no latent is not looked at.
+        """
         ...
 
     def call(self, call: NetworkCall) -> Any:
         """Answer one network call in full, in part or not at all: what `call.run()` returns."""
         ...
 
-    def end_evaluation(self, denoised: torch.Tensor) -> None:
-        """Note what the evaluation returned to the sampler, of the input's shape (B, C, ...)."""
+    def end_evaluation(self, denoised: object) -> None:
+        """Note what the evaluation returned to the sampler, of the input's shape (B, C, ...) or whatever it is."""
         ...
 
     def close(self, finished: bool = True) -> Report_co:

@@ -40,6 +40,11 @@ CFG_PP = Reason(
     "cfg-pp",
     "The sampler uses the unconditional output by itself (CFG++): with a cfg above 2, fewer steps serve better.",
 )
+UNWATCHED = Reason(
+    "unwatched",
+    "The sampler was not watched to the end: what it gave or was given is no latent of finite numbers, so that "
+    "nothing is known of noise that it may add.",
+)
 NOTHING_TO_SKIP = Reason("nothing-to-skip", "The schedule has nothing to skip in a run of {steps} steps.")
 GUARDED = Reason(
     "guarded", "{count} planned skips were computed in full: the forecast before them was far from the truth."
@@ -58,6 +63,11 @@ NO_LATENT = Reason(
     "no-latent",
     "Skipped steps were computed in full: the sampler adds noise, and the network's output is no latent like its "
     "input.",
+)
+NO_FORECAST = Reason(
+    "no-forecast",
+    "Steps were computed in full: what the network returns is not always tensors of the same shapes, and cannot be "
+    "forecast.",
 )
 
 # Partial steps.

@@ -6,14 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-import torch
-
 from ..engine import RunFacts
 from ..forecasting.prediction import Prediction
 from ..planning.plan import Plan, StepKind, StepPlan
 from ..planning.run import sampling_run
 from ..planning.schedule import Schedule
-from ..reasons import CFG_PP, CFG_PP_MULTISTEP, GUARDED, NOTHING_TO_SKIP, OWN_LEVELS, UPWARD, Reason
+from ..reasons import CFG_PP, CFG_PP_MULTISTEP, GUARDED, NOTHING_TO_SKIP, OWN_LEVELS, UNWATCHED, UPWARD, Reason
 from ..sampler.noise_levels import SIGMA_TOLERANCE, NoiseLevel, step_of_sigma
 from ..sampler.recursion import LinearRecursion
 from ..sampler.response import GRID_TOLERANCE
@@ -70,8 +68,8 @@ class PlanFollower:
         self._make_plan()
         self.guard = Guard(self.plan.counts[StepKind.SKIP]) if schedule.options.guarded else None
 
-    def begin(self, sigma: float, x: torch.Tensor | None) -> Evaluation:
-        """The evaluation that begins at `sigma` with input `x` (B, C, ...)."""
+    def begin(self, sigma: float, x: object) -> Evaluation:
+        """The evaluation that begins at `sigma` with input `x` (B, C, ...), None where that is not known."""
         step = self._step_of(sigma)
         if x is not None and self._watch:
             self._watch.arrived(x)
@@ -84,14 +82,20 @@ class PlanFollower:
         self._evaluations.append(evaluation)
         return evaluation
 
-    def noted(self, denoised: torch.Tensor) -> None:
-        """Note what the evaluation returned to the sampler, of the input's shape."""
+    def refuse(self, reason: Reason) -> None:
+        """Compute everything from here on, for a reason that the run has shown."""
+        if self._refusal is None:
+            self._refusal = reason
+            self._make_plan()
+
+    def noted(self, denoised: object) -> None:
+        """Note what the evaluation returned to the sampler: of the input's shape, where the guider is sound."""
         if self._watch:
             self._watch.answered(denoised)
 
     def noted_call(self, result: object) -> None:
         """Note what one network call of the evaluation returned."""
-        if self._watch and isinstance(result, torch.Tensor):
+        if self._watch:
             self._watch.called(result)
 
     def reasons(self) -> Iterable[Reason]:
@@ -100,6 +104,8 @@ class PlanFollower:
             yield self._refusal
         elif self._response.cfg_pp if self._response else self._watch and self._watch.cfg_pp:
             yield CFG_PP
+        if self._watch and self._watch.lost:
+            yield UNWATCHED
         if shortfall := self._schedule.shortfall(self._run):
             yield shortfall
         elif not self._refusal and all(kind is StepKind.FULL for kind in self.plan.kinds):
@@ -170,9 +176,8 @@ class PlanFollower:
         """Refuse to skip for a sampler that enters a step elsewhere than at the step's own noise level."""
         last = self._evaluations[-1].step if self._evaluations else step
         own = self.sigmas[step] if step < len(self.sigmas) else sigma
-        if self._refusal is None and step > last and abs(own - sigma) > GRID_TOLERANCE * own:
-            self._refusal = OWN_LEVELS
-            self._make_plan()
+        if step > last and abs(own - sigma) > GRID_TOLERANCE * own:
+            self.refuse(OWN_LEVELS)
 
     def _replan(self, step: int) -> None:
         """Plan again, at a step, when the run has shown whether noise is added."""

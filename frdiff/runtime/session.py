@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable, Hashable
 from typing import Any
 
-import torch
-
 from ..blocks.network_stages import NetworkStages
 from ..engine import NetworkCall, RunFacts
 from ..planning.plan import Plan, StepKind, StepPlan
@@ -72,7 +70,7 @@ class Session:
         self.report.bytes_reserved = wanted if self._follower.keeps_outputs else 0
         return self.report.bytes_reserved
 
-    def begin_evaluation(self, sigma: float, x: torch.Tensor | None = None) -> None:
+    def begin_evaluation(self, sigma: float, x: object = None) -> None:
         """Start an evaluation with input `x` (B, C, ...): one decision for all its network calls."""
         evaluation = self._evaluation = self._follower.begin(sigma, x)
         kinds = evaluation.plan.kind.value, evaluation.planned.kind.value
@@ -82,8 +80,8 @@ class Session:
             self._reuse_check.begin(evaluation)
         self._observe(self)
 
-    def end_evaluation(self, denoised: torch.Tensor) -> None:
-        """Note what the evaluation returned to the sampler, (B, C, ...)."""
+    def end_evaluation(self, denoised: object) -> None:
+        """Note what the evaluation returned to the sampler, (B, C, ...) or whatever it is."""
         self._follower.noted(denoised)
 
     def call(self, call: NetworkCall) -> Any:
