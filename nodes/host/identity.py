@@ -37,8 +37,9 @@ def condition_names(guider: Any) -> dict[Any, str]:
     if not isinstance(conditions, dict):
         # A guider of another pack; its conditions have other names in every run.
         return {}
-    return {each["uuid"]: f"{name} {i}" for name, listed in conditions.items()
-            if isinstance(listed, (list, tuple)) for i, each in enumerate(listed) if isinstance(each, dict) and "uuid" in each}  # fmt: skip
+    lists = {name: listed for name, listed in conditions.items() if isinstance(listed, (list, tuple))}
+    return {each["uuid"]: f"{name} {i}" for name, listed in lists.items() for i, each in enumerate(listed)
+            if isinstance(each, dict) and "uuid" in each}  # fmt: skip
 
 
 def call_key(
