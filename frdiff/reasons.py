@@ -49,6 +49,15 @@ NOTHING_TO_SKIP = Reason("nothing-to-skip", "The schedule has nothing to skip in
 GUARDED = Reason(
     "guarded", "{count} planned skips were computed in full: the forecast before them was far from the truth."
 )
+UNSTEADY = Reason(
+    "unsteady-times",
+    "Computed steps took unequal times, so that the speed-up is not well known: it is told as {limit:.2f}x, which is "
+    "all that {full} of {total} computed evaluations allow.",
+)
+ELSEWHERE = Reason(
+    "answered-elsewhere",
+    "{count} evaluations were answered without the network, by another cache or guider: they are in no count here.",
+)
 NOT_NEAR = Reason(
     "speed-not-reached",
     "{asked:g}x was asked for and {reached:.2f}x is planned, the nearest that {steps} steps allow.",

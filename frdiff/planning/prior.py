@@ -70,7 +70,7 @@ class PriorSchedule(Schedule):
         reached = self.plan(run).speedup(0.0)
         if abs(reached / self.speedup - 1) <= NEAR:
             return None
-        return NOT_NEAR.of(asked=self.speedup, reached=reached, steps=run.length)
+        return NOT_NEAR.of(asked=self.speedup, reached=reached, steps=run.steps)
 
     def _count(self, run: SamplingRun) -> int:
         """Full steps that bring the counted cost nearest to `steps / speedup` (docs/math.md, equation 2.6)."""

@@ -39,9 +39,14 @@ class SamplingRun:
         return max(len(self.times) - 1, 0)
 
     @property
+    def steps(self) -> int:
+        """The number of solver steps."""
+        return self.step_of_evaluation[-1] + 1 if self.step_of_evaluation else self.length
+
+    @property
     def evaluations_per_step(self) -> float:
         """Evaluations for each solver step, on average."""
-        return len(self.step_of_evaluation) / (self.step_of_evaluation[-1] + 1) if self.step_of_evaluation else 1.0
+        return len(self.step_of_evaluation) / self.steps if self.step_of_evaluation else 1.0
 
 
 def sampling_run(

@@ -11,7 +11,17 @@ from ..forecasting.prediction import Prediction
 from ..planning.plan import Plan, StepKind, StepPlan
 from ..planning.run import sampling_run
 from ..planning.schedule import Schedule
-from ..reasons import CFG_PP, CFG_PP_MULTISTEP, GUARDED, NOTHING_TO_SKIP, OWN_LEVELS, UNWATCHED, UPWARD, Reason
+from ..reasons import (
+    CFG_PP,
+    CFG_PP_MULTISTEP,
+    GUARDED,
+    NOTHING_TO_SKIP,
+    OTHER_CACHE,
+    OWN_LEVELS,
+    UNWATCHED,
+    UPWARD,
+    Reason,
+)
 from ..sampler.noise_levels import SIGMA_TOLERANCE, NoiseLevel, step_of_sigma
 from ..sampler.recursion import LinearRecursion
 from ..sampler.response import GRID_TOLERANCE
@@ -62,6 +72,7 @@ class PlanFollower:
         self._watch = SamplerWatch(facts.region) if adapts and facts.response is None else None
         self.recursion: LinearRecursion | None = facts.response.recursion(self.sigmas) if facts.response else None
         self._level_of = facts.level_of
+        self._left_to_another = facts.other_cache
         self._run = sampling_run(self.sigmas, facts.level_of, self._response)
         self._refusal = self._reason_to_refuse()
         self._evaluations: list[Evaluation] = []
@@ -106,7 +117,9 @@ class PlanFollower:
             yield CFG_PP
         if self._watch and self._watch.lost:
             yield UNWATCHED
-        if shortfall := self._schedule.shortfall(self._run):
+        # What was refused has no plan that could be told.
+        shortfall = None if self._refusal else self._schedule.shortfall(self._run)
+        if shortfall:
             yield shortfall
         elif not self._refusal and all(kind is StepKind.FULL for kind in self.plan.kinds):
             yield NOTHING_TO_SKIP.of(steps=self.steps)
@@ -132,6 +145,8 @@ class PlanFollower:
 
     def _reason_to_refuse(self) -> Reason | None:
         """Why nothing may be skipped, known before the run; None where it may."""
+        if self._left_to_another:
+            return OTHER_CACHE
         if any(b > a for a, b in pairwise(self.sigmas)):
             return UPWARD
         # The noise levels of a flow model are its times.

@@ -11,7 +11,7 @@ from ..blocks.network_stages import NetworkStages
 from ..engine import NetworkCall, RunFacts
 from ..planning.plan import Plan, StepKind, StepPlan
 from ..planning.schedule import Schedule
-from ..reasons import SLOWER, TAKEN_APART
+from ..reasons import ELSEWHERE, SLOWER, TAKEN_APART, UNSTEADY
 from ..reporting.report import RunReport, StepRecord
 from .answers import Answers, PlannedCall
 from .budget import HostMemory, MemoryBudget
@@ -91,6 +91,7 @@ class Session:
         evaluation, key = self._evaluation, (call.stream, id(call.network))
         result = self._budget.attempt(lambda: self._attempt(evaluation, key, call), self._answers.forget)
         with self._lock:
+            self.report.records[-1].asked += 1
             self._follower.noted_call(result)
         return result
 
@@ -105,6 +106,13 @@ class Session:
         report.stochastic = self._follower.stochastic
         for reason in (*self._stages.reasons, *self._follower.reasons(), *self._budget.reasons()):
             report.add_reason(reason)
+        if report.is_unsteady:
+            counts = report.counts
+            report.add_reason(
+                UNSTEADY.of(limit=report.speedup_limit, full=counts["full"], total=sum(counts.values()))
+            )
+        if finished and report.answered_elsewhere:
+            report.add_reason(ELSEWHERE.of(count=report.answered_elsewhere))
         if report.reuse_is_slower:
             report.add_reason(SLOWER)
         if self._answers.compiled_whole and self._follower.keeps_stages:

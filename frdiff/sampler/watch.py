@@ -71,12 +71,12 @@ class SamplerWatch:
             self._parts.extend(part for part in parts if np.isfinite(part).all())
 
     def _sees(self, x: object) -> TypeGuard[torch.Tensor]:
-        """Whether it is a latent that can be watched."""
+        """Whether it is a latent (B, C, ...) that can be watched."""
         self.lost = self.lost or not is_plain(x) or not self._covers(x)
         return not self.lost
 
     def _covers(self, x: torch.Tensor) -> bool:
-        """Whether the region can be laid over a latent."""
+        """Whether the region can be laid over a latent (B, C, ...)."""
         region = () if self._region is None else self._region.shape
         ends = zip(reversed(region), reversed(x.shape), strict=False)
         return len(region) <= x.ndim and all(size in (1, of_latent) for size, of_latent in ends)
