@@ -45,7 +45,8 @@ class NetworkCall:
 
     `stream` says what it is about, such as its condition, and is the same in every evaluation, in every run. `run()`
     calls `network` once, through whatever the host puts around it. `x` is the latent that the call is about, as the
-    sampler has it; None where that is not known. `compiled` is the module that stands for the network where torch
+    sampler has it; None where that is not known. `shared` is what the host hands to this call and to others, where
+    a network may keep what it needs for the next one. `compiled` is the module that stands for the network where torch
     compiled it as a whole.
     """
 
@@ -54,6 +55,7 @@ class NetworkCall:
     run: Callable[[], Any] = field(repr=False)
     x: Latent | None = field(default=None, repr=False)
     compiled: torch.nn.Module | None = None
+    shared: Any = field(default=None, repr=False)
 
     @property
     def entry(self) -> torch.nn.Module:

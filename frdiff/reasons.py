@@ -73,6 +73,11 @@ NO_LATENT = Reason(
     "Skipped steps were computed in full: the sampler adds noise, and the network's output is no latent like its "
     "input.",
 )
+OWN_STATE = Reason(
+    "own-state",
+    "Steps were computed in full: the network keeps a state that each call moves on, as when video is made piece by "
+    "piece, and no call of it can be left out.",
+)
 NO_FORECAST = Reason(
     "no-forecast",
     "Steps were computed in full: what the network returns is not always tensors of the same shapes, and cannot be "

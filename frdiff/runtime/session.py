@@ -5,18 +5,20 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Hashable
+from contextlib import nullcontext
 from typing import Any
 
 from ..blocks.network_stages import NetworkStages
 from ..engine import NetworkCall, RunFacts
 from ..planning.plan import Plan, StepKind, StepPlan
 from ..planning.schedule import Schedule
-from ..reasons import ELSEWHERE, SLOWER, TAKEN_APART, UNSTEADY
+from ..reasons import ELSEWHERE, OWN_STATE, SLOWER, TAKEN_APART, UNSTEADY
 from ..reporting.report import RunReport, StepRecord
 from .answers import Answers, PlannedCall
 from .budget import HostMemory, MemoryBudget
 from .clock import Clock
 from .follower import Evaluation, PlanFollower
+from .own_state import OwnState
 from .reuse_check import ReuseCheck
 
 _NO_MEMORY_OF_ITS_OWN = HostMemory()
@@ -46,6 +48,7 @@ class Session:
         self._stages = NetworkStages(options.families, options.branches, options.inner)
         self._budget = MemoryBudget(options, self._stages, host)
         self._follower = PlanFollower(schedule, facts)
+        self._own_state = OwnState()
         self._reuse_check = ReuseCheck(self._stages, self._budget)
         self._answers = Answers(
             options, facts, self._follower, self._budget, self._stages, self._count, self._note_error
@@ -89,8 +92,14 @@ class Session:
         if self._evaluation is None:
             raise RuntimeError("begin_evaluation comes before the first call.")
         evaluation, key = self._evaluation, (call.stream, id(call.network))
-        result = self._budget.attempt(lambda: self._attempt(evaluation, key, call), self._answers.forget)
+        if self._own_state.found:
+            # A second attempt would begin where a failed one had ended.
+            result = self._attempt(evaluation, key, call)
+        else:
+            result = self._budget.attempt(lambda: self._attempt(evaluation, key, call), self._answers.forget)
         with self._lock:
+            if self._own_state.found:
+                self._follower.refuse(OWN_STATE)
             self.report.records[-1].asked += 1
             self._follower.noted_call(result)
         return result
@@ -129,7 +138,8 @@ class Session:
         with self._lock:
             planned = PlannedCall(evaluation, self._decide(evaluation, key, call), key, call)
         answer = self._answers.forward_of(planned)
-        with self._clock.measure(record, call.device):
+        watching = nullcontext() if planned.plan.kind is StepKind.SKIP else self._own_state.watching(call)
+        with watching, self._clock.measure(record, call.device):
             return call.answered_by(answer)
 
     def _decide(self, evaluation: Evaluation, key: Hashable, call: NetworkCall) -> StepPlan:

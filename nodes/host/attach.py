@@ -166,7 +166,8 @@ class _RunWrappers:
         stream = self._numbers.numbered(call_key(x, options, control, model, self._names), network)
         # The network is given each part of the latent by itself.
         latent = unpack_latents(x, kwargs["latent_shapes"]) if "latent_shapes" in kwargs else x
-        return self._engine.call(NetworkCall(stream, network, run, latent, None if entered is network else entered))
+        compiled = None if entered is network else entered
+        return self._engine.call(NetworkCall(stream, network, run, latent, compiled, options))
 
     def _begin(self, sigma: float, x: object = None) -> None:
         self._numbers.start()

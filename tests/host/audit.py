@@ -4,7 +4,7 @@ import importlib
 import re
 import threading
 
-REFUSED = {"other-cache", "own-noise-levels", "upward", "cfg-pp-multistep", "no-forecast"}
+REFUSED = {"other-cache", "own-noise-levels", "upward", "cfg-pp-multistep", "no-forecast", "own-state"}
 # No two of a group are said of one run.
 CONTRADICTIONS = [
     REFUSED,
