@@ -25,9 +25,9 @@ Numbers = dict[tuple[int, Any], float]
 class OwnState:
     """Watches computed calls, and says in `found` whether one has changed what the next one begins with.
 
-    Looked at are numbers that a call overwrites, and lists that it makes longer: in what the host shares between calls,
-    where one change is enough, and in the network's own modules, where it has to be in two calls one after the other.
-    What is only added, such as a remembered table, changes nothing.
+    Looked at are numbers that a call overwrites: in what the host shares between calls, where one change is enough and
+    a list that grows is one too, and in the network, where it has to be in two calls one after the other. What is only
+    added, such as a remembered table, changes nothing.
     """
 
     def __init__(self) -> None:
@@ -78,22 +78,25 @@ def _items(container: Any) -> Iterable[tuple[Any, Any]]:
 
 
 def _numbers_of_network(network: torch.nn.Module) -> Numbers:
-    """Those that modules have as attributes or as buffers of one element."""
-    found: Numbers = {}
+    """Those of the network itself, and of its modules' lists, dictionaries and buffers of one element.
+
+    A number that an inner module keeps of its own is nearly always a statistic, and a list that grows is a record.
+    """
+    found = {(id(network), name): value for name, value in _attributes(network) if _is_number(value)}
     for _, module in modules_of(network):
         if type(module).__module__.startswith(LEAVES):
             continue
-        for name, value in list(module.__dict__.items()):
-            if name.startswith(("_", "comfy")):
-                continue
-            if _is_number(value):
-                found[id(module), name] = value
-            elif is_list(value):
-                found[id(module), name] = len(value)
+        kept = _numbers([value for _, value in _attributes(module) if isinstance(value, (dict, list))])
+        found |= {place: number for place, number in kept.items() if place[1] is not len}
         for name, buffer in module.named_buffers(recurse=False):
             if buffer.numel() == 1 and buffer.device.type != "meta" and not buffer.is_complex():
                 found[id(module), name] = float(buffer)
     return found
+
+
+def _attributes(module: torch.nn.Module) -> list[tuple[str, Any]]:
+    """A module's own, without what torch and the host keep there."""
+    return [(name, value) for name, value in module.__dict__.items() if not name.startswith(("_", "comfy"))]
 
 
 def _is_number(value: Any) -> bool:

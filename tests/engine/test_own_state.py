@@ -11,12 +11,21 @@ pytestmark = pytest.mark.quick
 SIGMAS = [10.0, 8.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.5, 1.0, 0.5, 0.2, 0.1, 0.0]
 
 
+class Inner(torch.nn.Module):
+    """A part of the network that keeps something."""
+
+    def __init__(self):
+        super().__init__()
+        self.kept, self.entered = {"end": 0}, 0
+
+
 class Network(torch.nn.Module):
     """Does with its state what `move` does, at each call."""
 
     def __init__(self, move):
         super().__init__()
         self.move, self.cnt, self.history, self.sizes, self.longest = move, 0, [], {}, 1
+        self.inner = Inner()
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
     def forward(self, x, options):
@@ -37,6 +46,14 @@ def counter(self, x, options):
 
 def listed(self, x, options):
     self.history.append(x)
+
+
+def inner_cache(self, x, options):
+    self.inner.kept["end"] += len(x)
+
+
+def statistic(self, x, options):
+    self.inner.entered += 1
 
 
 def shared_list(self, x, options):
@@ -79,7 +96,7 @@ def test_state_in_the_options_is_found_in_the_first_call(move, schedule):
     assert report.counts["full"] == len(report.records) == network.__dict__["_entered"] == len(SIGMAS) - 1
 
 
-@pytest.mark.parametrize("move", [counter, listed, buffer])
+@pytest.mark.parametrize("move", [counter, buffer, inner_cache])
 def test_state_of_the_network_is_found_in_two_calls(move):
     _, report = run(move, for_speedup(2.0))
     kinds = [record.kind for record in report.records]
@@ -88,7 +105,7 @@ def test_state_of_the_network_is_found_in_two_calls(move):
     assert "skip" not in kinds[second:]
 
 
-@pytest.mark.parametrize("move", [nothing, table])
+@pytest.mark.parametrize("move", [nothing, table, statistic, listed])
 def test_what_is_only_remembered_is_no_state(move):
     _, report = run(move, for_speedup(2.0))
     assert not lasting(report) and report.counts["skip"] == 6
