@@ -99,6 +99,10 @@ class PlanFollower:
             self._refusal = reason
             self._make_plan()
 
+    def computed_instead(self) -> None:
+        """Note that the newest evaluation is computed in full, whatever its plan says."""
+        self._evaluations[-1] = replace(self._evaluations[-1], plan=StepPlan(StepKind.FULL))
+
     def noted(self, denoised: object) -> None:
         """Note what the evaluation returned to the sampler: of the input's shape, where the guider is sound."""
         if self._watch:
@@ -198,8 +202,13 @@ class PlanFollower:
         """Plan again, at a step, when the run has shown whether noise is added."""
         stochastic = bool(self.stochastic)
         if stochastic != self._run.stochastic:
-            self._run = replace(self._run, stochastic=stochastic, passed=step)
+            self._run = replace(self._run, stochastic=stochastic, passed=step, computed=self._computed_before(step))
             self._make_plan()
+
+    def _computed_before(self, step: int) -> tuple[int, ...]:
+        """The steps before one of which something was computed in full."""
+        made = {each.step for each in self._evaluations if each.plan.kind is StepKind.FULL}
+        return tuple(sorted(each for each in made if each < step))
 
     def _make_plan(self) -> None:
         schedule = Schedule("refused") if self._refusal else self._schedule

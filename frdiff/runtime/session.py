@@ -148,6 +148,7 @@ class Session:
         if reason is None:
             return evaluation.plan
         self.report.add_reason(reason)
+        self._follower.computed_instead()
         record = self.report.records[-1]
         record.kind, record.mix = StepKind.FULL.value, 1.0
         return StepPlan(StepKind.FULL, keeps_stages=self._follower.keeps_stages)
