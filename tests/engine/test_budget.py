@@ -90,7 +90,7 @@ def test_what_saves_most_for_its_size_is_kept(blocks, first, later):
     assert counts == [FULL, first, FULL, later, FULL, later]
     assert report.bytes_kept <= (blocks + 1) * BLOCK
     told = [reason.sentence for reason in report.reasons if "budget" in reason.code]
-    assert len(report.reasons) == len(told) == (blocks < 3)
+    assert len(lasting(report)) == len(told) == (blocks < 3)
     assert not told or f"holds {int(blocks)} of 3 stages" in told[0]
 
 
