@@ -45,7 +45,8 @@ class NetworkCall:
 
     `stream` says what it is about, such as its condition, and is the same in every evaluation, in every run. `run()`
     calls `network` once, through whatever the host puts around it. `x` is the latent that the call is about, as the
-    sampler has it; None where that is not known. `compiled` is the module that stands for the network where torch
+    sampler has it; None where that is not known. `shared` is what the host hands to this call and to others, where
+    a network may keep what it needs for the next one. `compiled` is the module that stands for the network where torch
     compiled it as a whole.
     """
 
@@ -54,6 +55,7 @@ class NetworkCall:
     run: Callable[[], Any] = field(repr=False)
     x: Latent | None = field(default=None, repr=False)
     compiled: torch.nn.Module | None = None
+    shared: Any = field(default=None, repr=False)
 
     @property
     def entry(self) -> torch.nn.Module:
@@ -82,16 +84,19 @@ class Engine(Protocol[Report_co]):
         """The bytes that it expects to remember, when an evaluation's outputs and all stages take so many."""
         ...
 
-    def begin_evaluation(self, sigma: float, x: torch.Tensor | None = None) -> None:
-        """Start an evaluation at `sigma` with input `x` (B, C, ...); None where the guider bypasses the host's own."""
+    def begin_evaluation(self, sigma: float, x: object = None) -> None:
+        """Start an evaluation at `sigma` with input `x` (B, C, ...); None where the guider bypasses the host's own.
+
+        Samplers and guiders of other packs may pass anything; what is no latent is not looked at.
+        """
         ...
 
     def call(self, call: NetworkCall) -> Any:
         """Answer one network call in full, in part or not at all: what `call.run()` returns."""
         ...
 
-    def end_evaluation(self, denoised: torch.Tensor) -> None:
-        """Note what the evaluation returned to the sampler, of the input's shape (B, C, ...)."""
+    def end_evaluation(self, denoised: object) -> None:
+        """Note what the evaluation returned to the sampler, of the input's shape (B, C, ...) or whatever it is."""
         ...
 
     def close(self, finished: bool = True) -> Report_co:

@@ -40,9 +40,23 @@ CFG_PP = Reason(
     "cfg-pp",
     "The sampler uses the unconditional output by itself (CFG++): with a cfg above 2, fewer steps serve better.",
 )
+UNWATCHED = Reason(
+    "unwatched",
+    "The sampler was not watched to the end: what it gave or was given is no latent of finite numbers, so that "
+    "nothing is known of noise that it may add.",
+)
 NOTHING_TO_SKIP = Reason("nothing-to-skip", "The schedule has nothing to skip in a run of {steps} steps.")
 GUARDED = Reason(
     "guarded", "{count} planned skips were computed in full: the forecast before them was far from the truth."
+)
+UNSTEADY = Reason(
+    "unsteady-times",
+    "Computed steps took unequal times, so that the speed-up is not well known: it is told as {limit:.2f}x, which is "
+    "all that {full} of {total} computed evaluations allow.",
+)
+ELSEWHERE = Reason(
+    "answered-elsewhere",
+    "{count} evaluations were answered without the network, by another cache or guider: they are in no count here.",
 )
 NOT_NEAR = Reason(
     "speed-not-reached",
@@ -58,6 +72,16 @@ NO_LATENT = Reason(
     "no-latent",
     "Skipped steps were computed in full: the sampler adds noise, and the network's output is no latent like its "
     "input.",
+)
+OWN_STATE = Reason(
+    "own-state",
+    "Steps were computed in full: the network keeps a state that each call moves on, as when video is made piece by "
+    "piece, and no call of it can be left out.",
+)
+NO_FORECAST = Reason(
+    "no-forecast",
+    "Steps were computed in full: what the network returns is not always tensors of the same shapes, and cannot be "
+    "forecast.",
 )
 
 # Partial steps.

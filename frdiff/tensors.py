@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch.utils import _pytree as pytree
@@ -17,6 +17,14 @@ Signature = tuple[tuple[torch.Size, torch.dtype, torch.device], ...]
 def tensors_in(value: Any) -> list[torch.Tensor]:
     """The tensors in a value, of any shape, in order."""
     return [leaf for leaf in _leaves(value) if isinstance(leaf, torch.Tensor)]
+
+
+def is_plain(value: object) -> TypeGuard[torch.Tensor]:
+    """Whether it is a tensor (B, ...) whose elements can be read as real numbers, and has some."""
+    return (
+        isinstance(value, torch.Tensor) and value.layout is torch.strided and not value.is_nested
+        and value.is_floating_point() and value.device.type != "meta" and value.ndim > 0 and value.numel() > 0
+    )  # fmt: skip
 
 
 def map_tensors(change: Callable[[torch.Tensor], Any], value: Any) -> Any:
@@ -53,6 +61,12 @@ def in_new_containers(value: Any) -> Any:
 def is_tensors_alone(value: Any) -> bool:
     """Whether a result is made of nothing but tensors and None, so that a copy of it is the whole of it."""
     return all(leaf is None or isinstance(leaf, torch.Tensor) for leaf in _leaves(value))
+
+
+def can_be_forecast(value: Any) -> bool:
+    """Whether an output is made of tensors of numbers alone, so that others can be calculated from it."""
+    leaves = _leaves(value)
+    return bool(leaves) and all(is_plain(leaf) for leaf in leaves)
 
 
 def size_in_bytes(value: Any) -> int:

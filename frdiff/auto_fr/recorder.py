@@ -23,6 +23,7 @@ from ..tensors import in_new_containers, map_tensors
 from .timing import measures_stages, timed, timing
 from .trajectory import RecordedEvaluation, Trajectory
 
+OTHER_GUIDER = "Auto-FR cannot calibrate with this guider: it calls the model in a way of its own."
 OTHER_CACHE = "Auto-FR cannot calibrate a model with another cache on it: remove EasyCache or LazyCache first."
 
 
@@ -61,10 +62,10 @@ class Recorder:
         """Nothing: what is recorded goes to the CPU, and stages are few."""
         return 0
 
-    def begin_evaluation(self, sigma: float, x: torch.Tensor | None = None) -> None:
+    def begin_evaluation(self, sigma: float, x: object = None) -> None:
         """Start an evaluation with input `x` (B, C, ...)."""
-        if x is None:
-            raise FRDiffError("Auto-FR cannot calibrate with this guider: it calls the model in a way of its own.")
+        if not isinstance(x, torch.Tensor):
+            raise FRDiffError(OTHER_GUIDER)
         self._watch.arrived(x)
         step = step_of_sigma(sigma, self._sigmas)
         first = not self.evaluations or self.evaluations[-1].step != step
@@ -72,8 +73,10 @@ class Recorder:
             self._anchor = step
         self.evaluations.append(RecordedEvaluation(step, sigma, self._facts.level_of(sigma).time, compact(x)))
 
-    def end_evaluation(self, denoised: torch.Tensor) -> None:
+    def end_evaluation(self, denoised: object) -> None:
         """Note what the sampler gets, (B, C, ...)."""
+        if not isinstance(denoised, torch.Tensor):
+            raise FRDiffError(OTHER_GUIDER)
         self._watch.answered(denoised)
         self.evaluations[-1].denoised = compact(denoised)
 
@@ -86,9 +89,8 @@ class Recorder:
             return self._computed(call, forward, args, kwargs)
 
         result = call.answered_by(recorded)
-        if isinstance(result, torch.Tensor):
-            with self._lock:
-                self._watch.called(result)
+        with self._lock:
+            self._watch.called(result)
         return result
 
     def close(self, finished: bool = True) -> Recorder:

@@ -57,14 +57,14 @@ class Rollout:
         """What the plan remembers."""
         return self._session.reserve(output_bytes, stage_bytes)
 
-    def begin_evaluation(self, sigma: float, x: torch.Tensor | None = None) -> None:
+    def begin_evaluation(self, sigma: float, x: object = None) -> None:
         """Start an evaluation with input `x` (B, C, ...)."""
         self._session.begin_evaluation(sigma, x)
         self._number += 1
         known = self._recorded[self._number] if self._number < len(self._recorded) else None
         self._replays = self._replays and known is not None and known.step < self._shared and known.sigma == sigma
 
-    def end_evaluation(self, denoised: torch.Tensor) -> None:
+    def end_evaluation(self, denoised: object) -> None:
         """Note what the sampler gets, (B, C, ...)."""
         self._session.end_evaluation(denoised)
 

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 
 from ..forward_patch import Forward
+from ..tensors import is_plain
 from ..typed import is_dict, is_list, is_tuple, modules_of, norm
 from .families import Argument, Family, class_name, uncompiled
 
 # The position of an argument that is always passed by name.
 NOWHERE = sys.maxsize
-
 
 
 class Refusal(Exception):
@@ -85,7 +85,7 @@ def sighted(result: Any, inputs: Mapping[Argument, torch.Tensor], copies: Mappin
     Inputs and outputs are tensors such as (B, T, C) or (B, C, ...); each output has the shape of one input.
     """
     outputs = result if is_tuple(result) else (result,)
-    if not outputs or not all(isinstance(value, torch.Tensor) for value in outputs):
+    if not outputs or not all(is_plain(value) for value in outputs):
         raise Refusal("they return something else than tensors.")
     pairs = tuple(_paired(value, copies) for value in outputs)
     if len(set(pairs)) != len(pairs):
@@ -127,7 +127,7 @@ def _candidates(network: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module
 def _tensors(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[Argument, torch.Tensor]:
     """A call's inputs of floating point, of any shape, by where they stand."""
     values = {(i, ""): value for i, value in enumerate(args)} | {(NOWHERE, k): v for k, v in kwargs.items()}
-    return {where: v for where, v in values.items() if isinstance(v, torch.Tensor) and v.is_floating_point()}
+    return {where: v for where, v in values.items() if is_plain(v)}
 
 
 def _lengths(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[int]:

@@ -10,7 +10,7 @@ import torch
 from ..forward_patch import swapped
 from ..reasons import RECOGNISED, REFUSED, Reason
 from .discovery import Probe
-from .families import Family
+from .families import Family, class_name, uncompiled
 from .stages import Stage, find_stages
 from .strategies import WholeResult
 
@@ -60,8 +60,10 @@ class NetworkStages:
             yield
         families = probe.families()
         self._watched.add(id(network))
-        self._found[id(network)] = find_stages(network, families)
-        self.reasons += [RECOGNISED.of(block=name.rpartition(".")[2]) for name in families]
+        found = self._found[id(network)] = find_stages(network, families)
+        # What is recognised is not always of use: it may belong to the part that is computed once.
+        used = {class_name(type(uncompiled(stage.module))) for stage in found}
+        self.reasons += [RECOGNISED.of(block=name.rpartition(".")[2]) for name in families if name in used]
         self.reasons += [REFUSED.of(block=name.rpartition(".")[2], why=why) for name, why in probe.refusals.items()]
 
     def coarsen(self) -> bool:

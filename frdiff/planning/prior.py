@@ -52,15 +52,17 @@ class PriorSchedule(Schedule):
     def plan(self, run: SamplingRun) -> Plan:
         """Full steps at the keyframes, and forecasts between them."""
         # Outputs of passed steps were remembered in a way that says nothing to a sampler that adds noise.
-        passed = run.passed if run.stochastic else 0
+        passed, computed = (run.passed, run.computed) if run.stochastic else (0, ())
         weights = run.output_weight if run.stochastic else run.error_weight
-        count = max(self._count(run) - passed, 1)
+        # However many were computed before, what is left is no single row of forecasts.
+        fewest = math.ceil((run.length - passed) / SHORTEST_GAP_CAP) if passed else 1
+        count = max(min(max(self._count(run) - len(computed), fewest), run.length - passed), 1)
         if run.memoryless:
             # What is made of early outputs is gone by the end, however many of them are left out in a row.
             found = (0, *range(run.length - passed - count + 1, run.length - passed))
         else:
             found = _keyframes(run.times[passed:], weights[passed:], run.stochastic, count)
-        keyframes = (*range(passed), *(passed + step for step in found))
+        keyframes = (*computed, *(passed + step for step in found))
         return Plan.with_keyframes(keyframes, run.length, step_of_evaluation=run.step_of_evaluation)
 
     def shortfall(self, run: SamplingRun) -> Reason | None:
@@ -70,7 +72,7 @@ class PriorSchedule(Schedule):
         reached = self.plan(run).speedup(0.0)
         if abs(reached / self.speedup - 1) <= NEAR:
             return None
-        return NOT_NEAR.of(asked=self.speedup, reached=reached, steps=run.length)
+        return NOT_NEAR.of(asked=self.speedup, reached=reached, steps=run.steps)
 
     def _count(self, run: SamplingRun) -> int:
         """Full steps that bring the counted cost nearest to `steps / speedup` (docs/math.md, equation 2.6)."""

@@ -17,7 +17,8 @@ class SamplingRun:
     """The evaluations to plan: one for each solver step, or as many as the sampler is known to make.
 
     `times` are the flow times at which they take place, from 1 (noise) to 0 (data), and that of the result.
-    `stochastic` says that the sampler adds fresh noise; `passed` steps were made before this was known.
+    `stochastic` says that the sampler adds fresh noise; `passed` steps were made before this was known, those
+    of `computed` among them in full.
     `output_weight` is how much of each denoised latent the sampler uses in all, `error_weight` how far a unit of error
     in the raw output moves the latent, in flow time (docs/math.md, equation 3.5); empty where that is not known.
     `memoryless` says that each latent is made of the newest output alone, `multistep` that outputs are used again in
@@ -27,6 +28,7 @@ class SamplingRun:
     times: tuple[float, ...]
     stochastic: bool = False
     passed: int = 0
+    computed: tuple[int, ...] = ()
     output_weight: tuple[float, ...] = ()
     error_weight: tuple[float, ...] = ()
     memoryless: bool = False
@@ -39,9 +41,14 @@ class SamplingRun:
         return max(len(self.times) - 1, 0)
 
     @property
+    def steps(self) -> int:
+        """The number of solver steps."""
+        return self.step_of_evaluation[-1] + 1 if self.step_of_evaluation else self.length
+
+    @property
     def evaluations_per_step(self) -> float:
         """Evaluations for each solver step, on average."""
-        return len(self.step_of_evaluation) / (self.step_of_evaluation[-1] + 1) if self.step_of_evaluation else 1.0
+        return len(self.step_of_evaluation) / self.steps if self.step_of_evaluation else 1.0
 
 
 def sampling_run(

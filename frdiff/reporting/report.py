@@ -8,19 +8,24 @@ from statistics import median
 from typing import Any
 
 from ..planning.plan import StepKind
-from ..reasons import Reason
+from ..reasons import OTHER_CACHE, Reason
 
 SAMPLER_KINDS = {
-    True: "adds noise at each step: denoised latents are forecast",
-    False: "deterministic: the network's outputs are forecast",
+    True: ("adds noise at each step", "denoised latents"),
+    False: ("deterministic", "the network's outputs"),
 }
+# Times that say more than the counts allow, by more than this, are called unsteady.
+STEADY = 1.05
+# A speed-up below it would be shown as 1.00.
+NOTICEABLE = 1.005
 
 
 @dataclass
 class StepRecord:
     """One evaluation of the sampler: solver step, sigma, kind, milliseconds of network time, network calls.
 
-    `forecast_error` is that of the forecast that a full step was compared with, relative to what was forecast.
+    `calls` are those in which the network computed, of the `asked` ones. `forecast_error` is that of the forecast that
+    a full step was compared with, relative to what was forecast.
     """
 
     step: int
@@ -31,11 +36,24 @@ class StepRecord:
     ms: float = 0.0
     calls: int = 0
     forecast_error: float | None = None
+    asked: int = 0
+
+    @property
+    def is_answered_elsewhere(self) -> bool:
+        """Whether it was to be computed and the network was not called, as when another pack's cache answers."""
+        return self.kind != StepKind.SKIP.value and not self.calls
+
+    @property
+    def is_computed_alone(self) -> bool:
+        """Whether all that was asked for was computed in full, so that its time is that of a full evaluation."""
+        return self.kind == StepKind.FULL.value and self.calls >= max(self.asked, 1)
 
 
 @dataclass
 class RunReport:
     """A whole sampling run. `seconds` is wall-clock; `speedup` is estimated from the run's own full steps.
+
+    Evaluations that were answered without the network are in no count and in no speed-up.
 
     `bytes_reserved` were asked for before the networks were loaded, `bytes_kept` is the most that was remembered.
 
@@ -56,8 +74,25 @@ class RunReport:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Evaluations of each kind."""
-        return {kind.value: sum(r.kind == kind.value for r in self.records) for kind in StepKind}
+        """Evaluations of each kind, without those that were answered elsewhere."""
+        return {kind.value: len(self._of_kind(kind)) for kind in StepKind}
+
+    @property
+    def answered_elsewhere(self) -> int:
+        """Evaluations that were to be computed and for which the network was not called."""
+        return sum(record.is_answered_elsewhere for record in self.records)
+
+    @property
+    def speedup_limit(self) -> float | None:
+        """The speed-up that the counts allow, where all that is not full takes no time; None without full ones."""
+        counts = self.counts
+        return sum(counts.values()) / counts["full"] if counts["full"] else None
+
+    @property
+    def is_unsteady(self) -> bool:
+        """Whether the times say more than the counts allow."""
+        said = self._estimate(self.network_seconds)
+        return bool(said and self.speedup_limit and said > self.speedup_limit * STEADY)
 
     @property
     def network_seconds(self) -> float:
@@ -66,7 +101,10 @@ class RunReport:
 
     @property
     def speedup(self) -> float | None:
-        """Estimated time of a run with every evaluation full, over the measured time; None without full ones."""
+        """Estimated time of a run with every evaluation full, over the measured time; None without full ones.
+
+        At most what the counts allow, however unsteady the times are. None also where another cache does the work.
+        """
         return self._speedup_of(self.seconds)
 
     @property
@@ -75,25 +113,36 @@ class RunReport:
         return self._speedup_of(self.network_seconds)
 
     def _speedup_of(self, seconds: float) -> float | None:
+        said, limit = self._estimate(seconds), self.speedup_limit
+        return None if said is None or limit is None or self._is_left_to_another else min(said, limit)
+
+    def _estimate(self, seconds: float) -> float | None:
         # The first evaluation pays for loading and warm-up, so it stands for the others only when it is alone.
-        full = [r.ms for r in self.records if r.kind == StepKind.FULL.value]
+        full = [r.ms for r in self.records if r.is_computed_alone]
         if not full or not seconds:
             return None
         typical = median(full[1:] or full)
-        reused = [r for r in self.records if r.kind != StepKind.FULL.value]
+        reused = [*self._of_kind(StepKind.PARTIAL), *self._of_kind(StepKind.SKIP)]
         saved = sum(typical - r.ms for r in reused) / 1000
         return (seconds + saved) / seconds
 
     @property
     def reuse_is_slower(self) -> bool:
         """Whether partial steps took as long as full ones; False where there is too little to compare."""
-        full = [r.ms for r in self.records if r.kind == StepKind.FULL.value][1:]
-        partial = [r.ms for r in self.records if r.kind == StepKind.PARTIAL.value]
+        full = [r.ms for r in self.records if r.is_computed_alone][1:]
+        partial = [r.ms for r in self._of_kind(StepKind.PARTIAL)]
         return bool(full and partial) and median(partial) >= median(full)
 
     @property
     def _sentences(self) -> list[str]:
         return [reason.sentence for reason in self.reasons]
+
+    @property
+    def _is_left_to_another(self) -> bool:
+        return OTHER_CACHE in self.reasons
+
+    def _of_kind(self, kind: StepKind) -> list[StepRecord]:
+        return [r for r in self.records if r.kind == kind.value and not r.is_answered_elsewhere]
 
     def add_reason(self, reason: Reason) -> None:
         """Note, once, why less was reused than planned."""
@@ -102,33 +151,50 @@ class RunReport:
 
     def line(self) -> str:
         """One line for the node: computed steps, speed, memory, or the reason."""
-        counts = self.counts
-        total, full = sum(counts.values()), counts["full"]
+        total, full = len(self.records), self.counts["full"]
+        if not total or self._is_left_to_another:
+            # What was computed was not seen here.
+            return " ".join(self._sentences) or "No step was made."
         unit = "steps" if total == self.steps else "evaluations"
         if full == total:
             return " ".join([f"All {total} {unit} computed.", *self._sentences])
-        speed = f"{self.speedup:.2f}x faster, " if self.speedup else ""
+        speed = f"{faster(self.speedup)}, " if self.speedup else ""
         return f"{full} of {total} {unit} computed, {speed}{self.bytes_kept / 1e6:.1f} MB kept"
 
     def text(self) -> str:
         """The report for a reader."""
-        counts = self.counts
-        reused = self.network_speedup and counts["full"] < len(self.records)
+        if not self.records:
+            return "\n".join([self.line(), f"time       {self.seconds:.2f} s sampling"])
         rows = [
             self.line(),
             f"schedule   {self.schedule}, {self.steps} steps, {len(self.records)} network evaluations",
-            f"computed   {counts['full']} full, {counts['partial']} partial, {counts['skip']} skipped",
+            f"computed   {self._computed()}",
             f"time       {self.seconds:.2f} s sampling, {self.network_seconds:.2f} s of them network time"
-            + (f", which is {self.network_speedup:.2f}x faster" if reused else ""),
+            + (f", which is {faster(self.network_speedup)}" if self.network_speedup and self._reuses else ""),
             f"kept       {self.bytes_kept / 1e6:.1f} MB, {self.stages} stages; "
             f"{self.bytes_reserved / 1e6:.1f} MB were reserved before",
-            *([f"sampler    {SAMPLER_KINDS[self.stochastic]}"] if self.stochastic is not None else []),
+            *([f"sampler    {self._sampler()}"] if self.stochastic is not None else []),
         ]
         for kind in StepKind:
-            times = [r.ms for r in self.records if r.kind == kind.value]
+            times = [r.ms for r in self._of_kind(kind)]
             if times:
                 rows.append(f"{kind.value:<10} {median(times):.1f} ms each (median)")
         return "\n".join(rows + [f"note       {sentence}" for sentence in self._sentences])
+
+    @property
+    def _reuses(self) -> bool:
+        return self.counts["partial"] + self.counts["skip"] > 0
+
+    def _computed(self) -> str:
+        if self._is_left_to_another:
+            return "by the network or by the other cache, which does not say"
+        counts, elsewhere = self.counts, self.answered_elsewhere
+        listed = f"{counts['full']} full, {counts['partial']} partial, {counts['skip']} skipped"
+        return listed + (f", {elsewhere} answered without the network" if elsewhere else "")
+
+    def _sampler(self) -> str:
+        kind, forecast = SAMPLER_KINDS[bool(self.stochastic)]
+        return f"{kind}: {forecast} are forecast" if self.counts["skip"] else kind
 
     def summary(self) -> dict[str, Any]:
         """The report without its evaluations, as plain data."""
@@ -140,6 +206,8 @@ class RunReport:
             "network_seconds": self.network_seconds,
             "speedup": self.speedup,
             "network_speedup": self.network_speedup,
+            "speedup_limit": self.speedup_limit,
+            "answered_elsewhere": self.answered_elsewhere,
             "bytes_kept": self.bytes_kept,
             "bytes_reserved": self.bytes_reserved,
             "stages": self.stages,
@@ -157,3 +225,8 @@ class RunReport:
     def json(self) -> str:
         """The report as a JSON document."""
         return json.dumps(self.data(), indent=1)
+
+
+def faster(speedup: float) -> str:
+    """A speed-up in words."""
+    return f"{speedup:.2f}x faster" if speedup >= NOTICEABLE else "no faster"

@@ -18,8 +18,9 @@ from ..forecasting.rules import REUSE, Weights
 from ..forward_patch import Forward, swapped
 from ..planning.plan import StepKind, StepPlan
 from ..planning.schedule import RunOptions
+from ..reasons import NO_FORECAST
 from ..store import Stream
-from ..tensors import combine, dtype_of, relative_error
+from ..tensors import can_be_forecast, combine, dtype_of, relative_error, same_shapes
 from .budget import MemoryBudget
 from .follower import Evaluation, PlanFollower
 
@@ -141,6 +142,9 @@ class Answers:
         learning = self._stages.watching(network) if self._follower.keeps_stages else nullcontext()
         with learning, self._swapped(planned.call, StageCall(held, stream, store).remembering()):
             output = self._computed(compute)
+        if not can_be_forecast(output) or stream.outputs and not same_shapes(stream.outputs[-1], output):
+            self._follower.refuse(NO_FORECAST)
+            return output
         remembered = evaluation.prediction.remembered(output, planned.call.x)
         if stream.outputs:
             self._tested(planned, lambda: relative_error(self._measured_forecast(evaluation, stream), remembered))

@@ -6,14 +6,22 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-import torch
-
 from ..engine import RunFacts
 from ..forecasting.prediction import Prediction
 from ..planning.plan import Plan, StepKind, StepPlan
 from ..planning.run import sampling_run
 from ..planning.schedule import Schedule
-from ..reasons import CFG_PP, CFG_PP_MULTISTEP, GUARDED, NOTHING_TO_SKIP, OWN_LEVELS, UPWARD, Reason
+from ..reasons import (
+    CFG_PP,
+    CFG_PP_MULTISTEP,
+    GUARDED,
+    NOTHING_TO_SKIP,
+    OTHER_CACHE,
+    OWN_LEVELS,
+    UNWATCHED,
+    UPWARD,
+    Reason,
+)
 from ..sampler.noise_levels import SIGMA_TOLERANCE, NoiseLevel, step_of_sigma
 from ..sampler.recursion import LinearRecursion
 from ..sampler.response import GRID_TOLERANCE
@@ -64,14 +72,15 @@ class PlanFollower:
         self._watch = SamplerWatch(facts.region) if adapts and facts.response is None else None
         self.recursion: LinearRecursion | None = facts.response.recursion(self.sigmas) if facts.response else None
         self._level_of = facts.level_of
+        self._left_to_another = facts.other_cache
         self._run = sampling_run(self.sigmas, facts.level_of, self._response)
         self._refusal = self._reason_to_refuse()
         self._evaluations: list[Evaluation] = []
         self._make_plan()
         self.guard = Guard(self.plan.counts[StepKind.SKIP]) if schedule.options.guarded else None
 
-    def begin(self, sigma: float, x: torch.Tensor | None) -> Evaluation:
-        """The evaluation that begins at `sigma` with input `x` (B, C, ...)."""
+    def begin(self, sigma: float, x: object) -> Evaluation:
+        """The evaluation that begins at `sigma` with input `x` (B, C, ...), None where that is not known."""
         step = self._step_of(sigma)
         if x is not None and self._watch:
             self._watch.arrived(x)
@@ -84,14 +93,24 @@ class PlanFollower:
         self._evaluations.append(evaluation)
         return evaluation
 
-    def noted(self, denoised: torch.Tensor) -> None:
-        """Note what the evaluation returned to the sampler, of the input's shape."""
+    def refuse(self, reason: Reason) -> None:
+        """Compute everything from here on, for a reason that the run has shown."""
+        if self._refusal is None:
+            self._refusal = reason
+            self._make_plan()
+
+    def computed_instead(self) -> None:
+        """Note that the newest evaluation is computed in full, whatever its plan says."""
+        self._evaluations[-1] = replace(self._evaluations[-1], plan=StepPlan(StepKind.FULL))
+
+    def noted(self, denoised: object) -> None:
+        """Note what the evaluation returned to the sampler: of the input's shape, where the guider is sound."""
         if self._watch:
             self._watch.answered(denoised)
 
     def noted_call(self, result: object) -> None:
         """Note what one network call of the evaluation returned."""
-        if self._watch and isinstance(result, torch.Tensor):
+        if self._watch:
             self._watch.called(result)
 
     def reasons(self) -> Iterable[Reason]:
@@ -100,7 +119,11 @@ class PlanFollower:
             yield self._refusal
         elif self._response.cfg_pp if self._response else self._watch and self._watch.cfg_pp:
             yield CFG_PP
-        if shortfall := self._schedule.shortfall(self._run):
+        if self._watch and self._watch.lost:
+            yield UNWATCHED
+        # What was refused has no plan that could be told.
+        shortfall = None if self._refusal else self._schedule.shortfall(self._run)
+        if shortfall:
             yield shortfall
         elif not self._refusal and all(kind is StepKind.FULL for kind in self.plan.kinds):
             yield NOTHING_TO_SKIP.of(steps=self.steps)
@@ -126,6 +149,8 @@ class PlanFollower:
 
     def _reason_to_refuse(self) -> Reason | None:
         """Why nothing may be skipped, known before the run; None where it may."""
+        if self._left_to_another:
+            return OTHER_CACHE
         if any(b > a for a, b in pairwise(self.sigmas)):
             return UPWARD
         # The noise levels of a flow model are its times.
@@ -170,16 +195,20 @@ class PlanFollower:
         """Refuse to skip for a sampler that enters a step elsewhere than at the step's own noise level."""
         last = self._evaluations[-1].step if self._evaluations else step
         own = self.sigmas[step] if step < len(self.sigmas) else sigma
-        if self._refusal is None and step > last and abs(own - sigma) > GRID_TOLERANCE * own:
-            self._refusal = OWN_LEVELS
-            self._make_plan()
+        if step > last and abs(own - sigma) > GRID_TOLERANCE * own:
+            self.refuse(OWN_LEVELS)
 
     def _replan(self, step: int) -> None:
         """Plan again, at a step, when the run has shown whether noise is added."""
         stochastic = bool(self.stochastic)
         if stochastic != self._run.stochastic:
-            self._run = replace(self._run, stochastic=stochastic, passed=step)
+            self._run = replace(self._run, stochastic=stochastic, passed=step, computed=self._computed_before(step))
             self._make_plan()
+
+    def _computed_before(self, step: int) -> tuple[int, ...]:
+        """The steps before one of which something was computed in full."""
+        made = {each.step for each in self._evaluations if each.plan.kind is StepKind.FULL}
+        return tuple(sorted(each for each in made if each < step))
 
     def _make_plan(self) -> None:
         schedule = Schedule("refused") if self._refusal else self._schedule

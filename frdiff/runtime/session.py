@@ -5,20 +5,20 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Hashable
+from contextlib import nullcontext
 from typing import Any
-
-import torch
 
 from ..blocks.network_stages import NetworkStages
 from ..engine import NetworkCall, RunFacts
 from ..planning.plan import Plan, StepKind, StepPlan
 from ..planning.schedule import Schedule
-from ..reasons import SLOWER, TAKEN_APART
+from ..reasons import ELSEWHERE, OWN_STATE, SLOWER, TAKEN_APART, UNSTEADY
 from ..reporting.report import RunReport, StepRecord
 from .answers import Answers, PlannedCall
 from .budget import HostMemory, MemoryBudget
 from .clock import Clock
 from .follower import Evaluation, PlanFollower
+from .own_state import OwnState
 from .reuse_check import ReuseCheck
 
 _NO_MEMORY_OF_ITS_OWN = HostMemory()
@@ -48,6 +48,7 @@ class Session:
         self._stages = NetworkStages(options.families, options.branches, options.inner)
         self._budget = MemoryBudget(options, self._stages, host)
         self._follower = PlanFollower(schedule, facts)
+        self._own_state = OwnState()
         self._reuse_check = ReuseCheck(self._stages, self._budget)
         self._answers = Answers(
             options, facts, self._follower, self._budget, self._stages, self._count, self._note_error
@@ -72,7 +73,7 @@ class Session:
         self.report.bytes_reserved = wanted if self._follower.keeps_outputs else 0
         return self.report.bytes_reserved
 
-    def begin_evaluation(self, sigma: float, x: torch.Tensor | None = None) -> None:
+    def begin_evaluation(self, sigma: float, x: object = None) -> None:
         """Start an evaluation with input `x` (B, C, ...): one decision for all its network calls."""
         evaluation = self._evaluation = self._follower.begin(sigma, x)
         kinds = evaluation.plan.kind.value, evaluation.planned.kind.value
@@ -82,8 +83,8 @@ class Session:
             self._reuse_check.begin(evaluation)
         self._observe(self)
 
-    def end_evaluation(self, denoised: torch.Tensor) -> None:
-        """Note what the evaluation returned to the sampler, (B, C, ...)."""
+    def end_evaluation(self, denoised: object) -> None:
+        """Note what the evaluation returned to the sampler, (B, C, ...) or whatever it is."""
         self._follower.noted(denoised)
         self._answers.ended(denoised)
 
@@ -92,8 +93,15 @@ class Session:
         if self._evaluation is None:
             raise RuntimeError("begin_evaluation comes before the first call.")
         evaluation, key = self._evaluation, (call.stream, id(call.network))
-        result = self._budget.attempt(lambda: self._attempt(evaluation, key, call), self._answers.forget)
+        if self._own_state.found:
+            # A second attempt would begin where a failed one had ended.
+            result = self._attempt(evaluation, key, call)
+        else:
+            result = self._budget.attempt(lambda: self._attempt(evaluation, key, call), self._answers.forget)
         with self._lock:
+            if self._own_state.found:
+                self._follower.refuse(OWN_STATE)
+            self.report.records[-1].asked += 1
             self._follower.noted_call(result)
             self._answers.noted(key, result)
         return result
@@ -109,6 +117,13 @@ class Session:
         report.stochastic = self._follower.stochastic
         for reason in (*self._stages.reasons, *self._follower.reasons(), *self._budget.reasons()):
             report.add_reason(reason)
+        if report.is_unsteady:
+            counts = report.counts
+            report.add_reason(
+                UNSTEADY.of(limit=report.speedup_limit, full=counts["full"], total=sum(counts.values()))
+            )
+        if finished and report.answered_elsewhere:
+            report.add_reason(ELSEWHERE.of(count=report.answered_elsewhere))
         if report.reuse_is_slower:
             report.add_reason(SLOWER)
         if self._answers.compiled_whole and self._follower.keeps_stages:
@@ -125,7 +140,8 @@ class Session:
         with self._lock:
             planned = PlannedCall(evaluation, self._decide(evaluation, key, call), key, call)
         answer = self._answers.forward_of(planned)
-        with self._clock.measure(record, call.device):
+        watching = nullcontext() if planned.plan.kind is StepKind.SKIP else self._own_state.watching(call)
+        with watching, self._clock.measure(record, call.device):
             return call.answered_by(answer)
 
     def _decide(self, evaluation: Evaluation, key: Hashable, call: NetworkCall) -> StepPlan:
@@ -134,6 +150,7 @@ class Session:
         if reason is None:
             return evaluation.plan
         self.report.add_reason(reason)
+        self._follower.computed_instead()
         record = self.report.records[-1]
         record.kind, record.mix = StepKind.FULL.value, 1.0
         return StepPlan(StepKind.FULL, keeps_stages=self._follower.keeps_stages)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import TypeGuard
 
 import numpy as np
 import torch
+
+from ..tensors import is_plain
 
 # Latent elements that are looked at: enough to tell noise from rounding, few enough to cost nothing.
 SAMPLES = 128
@@ -21,12 +24,14 @@ class SamplerWatch:
     A deterministic solver makes its next input as a linear combination of past inputs and of the
     outputs that it was given; what cannot be written so is fresh noise. `region`, in the latent's shape (B, C, ...), is
     1 where the sampler is free, None where it is free everywhere.
-    `cfg_pp` says that the sampler takes the outputs of single conditions, as CFG++ does.
+    `cfg_pp` says that the sampler takes the outputs of single conditions, as CFG++ does. What passes by may be
+    anything: at the first that is no latent of finite numbers the watch ends, and `lost` says so.
     """
 
     def __init__(self, region: torch.Tensor | None = None) -> None:
         self.stochastic: bool | None = None
         self.cfg_pp = False
+        self.lost = False
         self._region = region
         self._shape: torch.Size | None = None
         self._places: torch.Tensor | None = None
@@ -34,12 +39,12 @@ class SamplerWatch:
         self._outputs: deque[np.ndarray] = deque(maxlen=MEMORY)
         self._parts: deque[np.ndarray] = deque(maxlen=2 * MEMORY)
 
-    def arrived(self, x: torch.Tensor) -> None:
+    def arrived(self, x: object) -> None:
         """Note the input (B, C, ...) of an evaluation, and compare it with what came before."""
-        if self.stochastic:
+        if self.stochastic or not self._sees(x):
             return
         now = self._sampled(x)
-        if self._outputs and self._inputs and np.isfinite(now).all():
+        if self._outputs and self._inputs and self._is_finite(now):
             # Some samplers remember derivatives, so older inputs matter, and CFG++ uses the unconditional output.
             plain, older, parts = [self._inputs[-1], *self._outputs], list(self._inputs)[:-1], list(self._parts)
             if not self._explained(now, plain) and not self._explained(now, plain + older):
@@ -49,17 +54,37 @@ class SamplerWatch:
                 self.stochastic = False
         self._inputs.append(now)
 
-    def answered(self, denoised: torch.Tensor) -> None:
+    def answered(self, denoised: object) -> None:
         """Note what an evaluation returned to the sampler, (B, C, ...)."""
-        if not self.stochastic:
-            self._outputs.append(self._sampled(denoised))
-
-    def called(self, denoised: torch.Tensor) -> None:
-        """Note what one network call returned: the outputs of P conditions in one batch (P B, C, ...)."""
-        if self.stochastic or self._shape is None or denoised.shape[1:] != self._shape[1:]:
+        if self.stochastic or not self._sees(denoised):
             return
-        if len(denoised) % self._shape[0] == 0:
-            self._parts.extend(self._sampled(part) for part in torch.split(denoised, self._shape[0]))
+        self._outputs.append(self._sampled(denoised))
+        self._is_finite(self._outputs[-1])
+
+    def called(self, denoised: object) -> None:
+        """Note what one network call returned: the outputs of P conditions in one batch (P B, C, ...)."""
+        # A network may return what is no latent: then single conditions are of no use to the sampler either.
+        if self.stochastic or self.lost or self._shape is None or not is_plain(denoised):
+            return
+        if denoised.shape[1:] == self._shape[1:] and len(denoised) % self._shape[0] == 0:
+            parts = [self._sampled(part) for part in torch.split(denoised, self._shape[0])]
+            self._parts.extend(part for part in parts if np.isfinite(part).all())
+
+    def _sees(self, x: object) -> TypeGuard[torch.Tensor]:
+        """Whether it is a latent (B, C, ...) that can be watched."""
+        self.lost = self.lost or not is_plain(x) or not self._covers(x)
+        return not self.lost
+
+    def _covers(self, x: torch.Tensor) -> bool:
+        """Whether the region can be laid over a latent (B, C, ...)."""
+        region = () if self._region is None else self._region.shape
+        ends = zip(reversed(region), reversed(x.shape), strict=False)
+        return len(region) <= x.ndim and all(size in (1, of_latent) for size, of_latent in ends)
+
+    def _is_finite(self, sampled: np.ndarray) -> bool:
+        """Whether some elements (M,) are finite; the watch ends where they are not."""
+        self.lost = self.lost or not np.isfinite(sampled).all()
+        return not self.lost
 
     def _sampled(self, x: torch.Tensor) -> np.ndarray:
         """Some elements (M,) of a latent (B, C, ...), always the same."""

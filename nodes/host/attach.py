@@ -19,6 +19,7 @@ from ...frdiff.reasons import OTHER_CACHE
 from ...frdiff.reporting.report import RunReport
 from ...frdiff.runtime.budget import HostMemory, is_out_of_memory
 from ...frdiff.runtime.session import Session
+from ...frdiff.tensors import is_plain
 from .identity import CallNumbers, call_key, condition_names
 from .network import network_id_of_model
 from .noise_levels import noise_levels_of
@@ -130,8 +131,12 @@ class _RunWrappers:
 
     def predict_noise(self, executor: Any, x: torch.Tensor, timestep: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         """One evaluation of the sampler."""
+        sigma = _noise_level(timestep)
+        if sigma is None:
+            # No level that is known here: the calls of the network will say.
+            return executor(x, timestep, *args, **kwargs)
         self._evaluations_seen = True
-        self._begin(_noise_level(timestep), x)
+        self._begin(sigma, x)
         denoised = executor(x, timestep, *args, **kwargs)
         self._engine.end_evaluation(denoised)
         return denoised
@@ -141,10 +146,13 @@ class _RunWrappers:
         control: Any = None, transformer_options: Any = None, **kwargs: Any,
     ) -> Any:  # fmt: skip
         """One call of the network."""
-        if not self._evaluations_seen and self._called_at != _noise_level(t):
+        level = _noise_level(t)
+        if level is None:
+            return executor(x, t, c_concat, c_crossattn, control, transformer_options, **kwargs)
+        if not self._evaluations_seen and self._called_at != level:
             # A guider of another pack calls the model itself, once or more at each noise level.
-            self._called_at = _noise_level(t)
-            self._begin(self._called_at)
+            self._called_at = level
+            self._begin(level)
         model = executor.class_obj
         options = {} if transformer_options is None else transformer_options
         entered = model.diffusion_model
@@ -158,13 +166,19 @@ class _RunWrappers:
         stream = self._numbers.numbered(call_key(x, options, control, model, self._names), network)
         # The network is given each part of the latent by itself.
         latent = unpack_latents(x, kwargs["latent_shapes"]) if "latent_shapes" in kwargs else x
-        return self._engine.call(NetworkCall(stream, network, run, latent, None if entered is network else entered))
+        compiled = None if entered is network else entered
+        return self._engine.call(NetworkCall(stream, network, run, latent, compiled, options))
 
-    def _begin(self, sigma: float, x: torch.Tensor | None = None) -> None:
+    def _begin(self, sigma: float, x: object = None) -> None:
         self._numbers.start()
         self._engine.begin_evaluation(sigma, x)
 
 
-def _noise_level(timestep: torch.Tensor) -> float:
+def _noise_level(timestep: Any) -> float | None:
+    """The highest of some noise levels; None where there are none."""
+    if isinstance(timestep, (int, float)):
+        return float(timestep)
+    if not is_plain(timestep):
+        return None
     # Not torch's own maximum: of a number or two it costs more than all the rest of a step's bookkeeping.
-    return max(timestep.flatten().tolist())
+    return max(timestep.flatten().tolist()) if timestep.ndim else float(timestep)

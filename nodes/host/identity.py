@@ -37,7 +37,8 @@ def condition_names(guider: Any) -> dict[Any, str]:
     if not isinstance(conditions, dict):
         # A guider of another pack; its conditions have other names in every run.
         return {}
-    return {each["uuid"]: f"{name} {i}" for name, listed in conditions.items() for i, each in enumerate(listed or ())
+    lists = {name: listed for name, listed in conditions.items() if isinstance(listed, (list, tuple))}
+    return {each["uuid"]: f"{name} {i}" for name, listed in lists.items() for i, each in enumerate(listed)
             if isinstance(each, dict) and "uuid" in each}  # fmt: skip
 
 
@@ -55,7 +56,8 @@ def call_key(
         tuple(options.get("cond_or_uncond", ())),
         x.shape,
         x.device,
-        tuple(window.index_list) if window is not None else None,
+        # Another pack's own window may be anything.
+        tuple(getattr(window, "index_list", ())) if window is not None else None,
         tuple(sorted(f"{name} {place}" for name, places in patches.items() for place in places)) if patches else (),
         _hook_strengths(model),
         # A ControlNet outside its range gives nothing, and the network another output.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +16,8 @@ from ...frdiff.sampler.response import ImpulseResponse
 # Samplers of other packs may print, count or look at more than a rehearsal has: they are watched while they run.
 HOST = "comfy."
 SEED = 1
+# What a sampler calls that seeds the generators of every device.
+RESEEDS = "manual_seed"
 # Adaptive samplers make as many evaluations as they like.
 MOST_EVALUATIONS_PER_STEP = 4
 # What is noted grows with the square of the steps.
@@ -34,6 +38,9 @@ def rehearse(sampler: Any, sigmas: torch.Tensor, model: Any) -> ImpulseResponse 
     module = inspect.getmodule(getattr(sampler, "sampler_function", None))
     if module is None or not module.__name__.startswith(HOST) or not 1 < len(sigmas) <= MOST_STEPS + 1:
         return None
+    if _reseeds(sampler.sampler_function):
+        # Whatever is drawn from the generators of a device would begin again, in the run and after it.
+        return None
     try:
         script, rows = _played(sampler, sigmas, model, len(sigmas) - 1)
         if len(script.sigmas) != len(sigmas) - 1:
@@ -48,6 +55,11 @@ def rehearse(sampler: Any, sigmas: torch.Tensor, model: Any) -> ImpulseResponse 
         return None
     known = rows[:, :_NOTHING] if _linear(rows) else None
     return ImpulseResponse(tuple(script.sigmas), stochastic, known, script.cfg_pp)
+
+
+def _reseeds(function: Any) -> bool:
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return code is not None and RESEEDS in code.co_names
 
 
 def _takes_noise(sampler: Any) -> bool:
@@ -116,14 +128,28 @@ def _played(
     if _takes_noise(sampler):
         # Noise where there is nothing else; the samplers' own can take longer to make than all the rest.
         options["noise_sampler"] = script.noise
-    # The run's own random numbers stay as they are.
-    with torch.random.fork_rng(devices=[]), torch.inference_mode():
-        torch.manual_seed(SEED)
+    with _own_random_numbers(), torch.inference_mode():
         result = sampler.sampler_function(
             script, script.first_input(), sigmas.float().cpu(), extra_args={"seed": SEED, "model_options": {}},
             callback=None, disable=True, **options,
         )  # fmt: skip
     return script, torch.stack([*script.inputs, result.reshape(-1)]).double().numpy()
+
+
+@contextmanager
+def _own_random_numbers() -> Iterator[None]:
+    """The same random numbers in every rehearsal, and everyone else's as if there had been none.
+
+    Of all generators a rehearsal, which is on the CPU, draws from the CPU's alone. `torch.manual_seed` and
+    `torch.random.fork_rng` are for those of every device.
+    """
+    generator = torch.default_generator
+    state = generator.get_state()
+    generator.manual_seed(SEED)
+    try:
+        yield
+    finally:
+        generator.set_state(state)
 
 
 def _linear(rows: np.ndarray) -> bool:

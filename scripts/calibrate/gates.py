@@ -113,7 +113,7 @@ class GatedRun:
         """Nothing: what gradients need is many times that, and is asked for when it is needed."""
         return 0
 
-    def begin_evaluation(self, sigma: float, x: torch.Tensor | None = None) -> None:
+    def begin_evaluation(self, sigma: float, x: object = None) -> None:
         """Start an evaluation."""
         self._step = step_of_sigma(sigma, self._sigmas)
 
@@ -135,7 +135,7 @@ class GatedRun:
 
         return call.answered_by(answered)
 
-    def end_evaluation(self, denoised: torch.Tensor) -> None:
+    def end_evaluation(self, denoised: object) -> None:
         """Nothing to note."""
 
     def close(self, finished: bool = True) -> None:

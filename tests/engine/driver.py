@@ -23,6 +23,11 @@ def start(schedule, sigmas, families=None, is_exhausted=None, measures=None, **f
     return Session(with_options, RunFacts(sigmas, **facts), memory)
 
 
+def lasting(report):
+    """The reasons that do not depend on what else the machine does."""
+    return [reason for reason in report.reasons if reason.code not in ("reuse-not-cheaper", "unsteady-times")]
+
+
 def call(engine, stream, network, run, x=None):
     """What an engine answers to one network call."""
     return engine.call(NetworkCall(stream, network, run, x))

@@ -1,12 +1,19 @@
 """What a run says of its time."""
 
 import pytest
+import torch
+from driver import call, start
 
+from frdiff.planning.presets import for_speedup
+from frdiff.reasons import DIAL_OFF, OTHER_CACHE
 from frdiff.reporting.report import RunReport, StepRecord
 
 
 def report(seconds, *evaluations):
-    made = [StepRecord(step, 1.0, kind, kind, 1.0, ms) for step, (kind, ms) in enumerate(evaluations)]
+    made = [
+        StepRecord(step, 1.0, kind, kind, 1.0, ms, calls=int(kind != "skip"), asked=1)
+        for step, (kind, ms) in enumerate(evaluations)
+    ]
     return RunReport("test", len(made), seconds, records=made)
 
 
@@ -28,3 +35,46 @@ def test_nothing_is_called_faster_where_everything_was_computed(evaluations):
 def test_without_a_full_evaluation_there_is_nothing_to_compare_with():
     run = report(0.1, ("skip", 1.0))
     assert run.speedup is None and run.network_speedup is None and "faster" not in run.text()
+
+
+def codes(run):
+    return [reason.code for reason in run.reasons]
+
+
+def test_a_speedup_is_never_told_above_what_the_counts_allow():
+    # The full steps happened to be slow just where they are the measure of all.
+    run = report(1.5, *[("full", 100.0), ("skip", 0.1)] * 3, *[("full", 400.0), ("skip", 0.1), ("skip", 0.1)] * 4)
+    assert run.is_unsteady and run.network_speedup == run.speedup == run.speedup_limit == 18 / 7
+    steady = report(0.9, *[("full", 100.0), ("skip", 0.1)] * 8)
+    assert not steady.is_unsteady and steady.network_speedup <= steady.speedup_limit == 2.0
+
+
+def test_what_another_cache_answered_is_in_no_count_and_no_speedup():
+    run = report(0.4, ("full", 100.0), ("skip", 1.0), ("full", 100.0), ("skip", 1.0))
+    answered = StepRecord(4, 1.0, "full", "full", 1.0)
+    more = RunReport("test", 5, 0.4, records=[*run.records, answered])
+    assert more.counts == run.counts and more.answered_elsewhere == 1
+    assert more.network_speedup == run.network_speedup and more.speedup_limit == 2.0
+    assert more.line().startswith("2 of 5 steps computed") and "1 answered without the network" in more.text()
+
+
+def test_a_run_that_was_not_seen_counts_nothing():
+    run = RunReport("off", 20, 1.0, finished=True, reasons=[DIAL_OFF])
+    assert run.line() == DIAL_OFF.sentence and "computed" not in run.text() and "0 " not in run.line()
+    assert RunReport("2x", 20).line() == "No step was made."
+
+
+def test_slower_is_not_called_faster():
+    run = report(0.5, ("full", 100.0), ("full", 100.0), ("partial", 150.0))
+    assert "no faster" in run.text() and "x faster" not in run.text()
+
+
+def test_what_is_left_to_another_cache_is_not_called_computed():
+    session = start(for_speedup(2.0), [8.0, 4.0, 2.0, 1.0, 0.0], other_cache=True)
+    network = torch.nn.Identity()
+    for sigma in (8.0, 4.0, 2.0, 1.0):
+        session.begin_evaluation(sigma)
+        call(session, "key", network, lambda: network(torch.ones(1, 2)))
+    run = session.close()
+    assert codes(run) == ["other-cache"] and run.line() == OTHER_CACHE.sentence and run.speedup is None
+    assert "4 full" not in run.text()

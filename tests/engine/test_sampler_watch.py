@@ -62,6 +62,48 @@ def test_a_broken_latent_breaks_nothing():
     assert watch.stochastic is None
 
 
+STRANGE = {
+    "nothing": None,
+    "a tuple": (torch.ones(2, 4), None),
+    "a dictionary": {"samples": torch.ones(2, 4)},
+    "a number": 1.0,
+    "whole numbers": torch.ones(2, 4, dtype=torch.int64),
+    "complex": torch.ones(2, 4, dtype=torch.complex64),
+    "no dimension": torch.tensor(1.0),
+    "empty": torch.ones(0, 4),
+    "sparse": torch.eye(4).to_sparse(),
+    "without numbers": torch.ones(2, 4, device="meta"),
+    "nested": torch.nested.nested_tensor([torch.ones(3), torch.ones(2)]),
+    "endless": torch.full((2, 4, 8, 8), float("inf")),
+    "of another shape": torch.ones(2, 3, 5),
+}
+
+
+@pytest.mark.parametrize("region", [None, torch.ones(1, 1, 8, 8)], ids=["free", "masked"])
+@pytest.mark.parametrize("name", STRANGE)
+def test_whatever_passes_by_breaks_nothing(name, region):
+    x = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    for place in range(3):
+        watch = SamplerWatch(region)
+        for evaluation in range(4):
+            seen = [x * (evaluation + 1), torch.cat([x, x]), torch.tanh(x)]
+            if evaluation == 2:
+                seen[place] = STRANGE[name]
+            for note, value in zip((watch.arrived, watch.called, watch.answered), seen, strict=True):
+                note(value)
+        # A tensor of another shape is a latent that was cut, and what a network returns need be none.
+        another = name == "of another shape" and region is None
+        assert watch.lost == (place != 1 and not another)
+
+
+def test_outputs_that_are_no_numbers_are_not_calculated_with():
+    watch, x = SamplerWatch(), torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    for evaluation in range(4):
+        watch.arrived(x * (evaluation + 1))
+        watch.answered(x * float("nan") if evaluation == 1 else x)
+    assert watch.lost and watch.stochastic is False
+
+
 def test_noise_is_seen_when_it_comes():
     assert walk(noise=0.1) == [None, True, True, True, True]
     assert walk(noise=0.1, start=2) == [None, False, False, True, True]

@@ -4,6 +4,7 @@ import sys
 
 import pytest
 import torch
+from audit import AUDIT
 
 from setup.in_process import DemoModel, load_comfyui, pack_module
 
@@ -11,7 +12,17 @@ from setup.in_process import DemoModel, load_comfyui, pack_module
 @pytest.fixture(scope="session")
 def host():
     """ComfyUI's `nodes` module with the pack and the companion pack loaded as ComfyUI loads them."""
-    return load_comfyui()
+    loaded = load_comfyui()
+    AUDIT.begin(pack_module(loaded, "").__name__)
+    return loaded
+
+
+@pytest.fixture(autouse=True)
+def reports_are_true():
+    """Every report that a test makes the engine write is held against the run."""
+    AUDIT.faults.clear()
+    yield
+    assert not AUDIT.faults
 
 
 @pytest.fixture(scope="session")

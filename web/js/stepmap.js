@@ -169,12 +169,12 @@ function runWords(run, cells) {
       .join(", ")
   }
   const { counts, steps, speedup, bytes_kept: bytes, line } = run.report
-  const total = totalOf(counts)
+  const total = totalOf(counts) + (run.report.answered_elsewhere ?? 0)
   // Nothing was reused: the server's own sentence says why.
   const all = counts.full === total
   const words = [
     say(total === steps || run.state === "stopped" ? "counts" : "evaluations", { ...counts, total }),
-    speedup ? say("faster", { speedup: speedup.toFixed(2) }) : null,
+    speedup >= 1.005 ? say("faster", { speedup: speedup.toFixed(2) }) : null,
     say("kept", { mb: (bytes / 1e6).toFixed(1) })
   ].filter(Boolean)
   const text = all ? line : words.join(", ")

@@ -1,0 +1,103 @@
+"""Networks that change by being called, whose calls cannot be left out: seen from what a call leaves behind."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from ..engine import NetworkCall
+from ..typed import is_dict, is_list, modules_of
+
+# A network is looked at in so many calls: what changes once is prepared, what changes in each is counted.
+CALLS = 2
+# How deep the host's options are looked through; what is below belongs to no call.
+DEEPEST = 4
+# Modules of these packages do one calculation each.
+LEAVES = ("torch.", "comfy.ops")
+
+# Numbers by the container that they are in, its identity first, and their place there.
+Numbers = dict[tuple[int, Any], float]
+
+
+class OwnState:
+    """Watches computed calls, and says in `found` whether one has changed what the next one begins with.
+
+    Looked at are numbers that a call overwrites: in what the host shares between calls, where one change is enough and
+    a list that grows is one too, and in the network, where it has to be in two calls one after the other. What is only
+    added, such as a remembered table, changes nothing.
+    """
+
+    def __init__(self) -> None:
+        self.found = False
+        self._changed: dict[int, list[set[tuple[int, Any]]]] = {}
+
+    @contextmanager
+    def watching(self, call: NetworkCall) -> Generator[None, None, None]:
+        """Watch one computed call."""
+        before = self._changed.setdefault(id(call.network), [])
+        looks = len(before) < CALLS
+        # The containers are held, so that no other one gets their identity.
+        held = list(_containers(call.shared, DEEPEST))
+        shared, own = _numbers(held), _numbers_of_network(call.network) if looks else {}
+        yield
+        self.found = self.found or bool(_changes(shared, _numbers(held)))
+        if looks:
+            before.append(_changes(own, _numbers_of_network(call.network)))
+            self.found = self.found or len(before) == CALLS and bool(set[Any].intersection(*before))
+
+
+def _changes(before: Numbers, after: Numbers) -> set[tuple[int, Any]]:
+    return {place for place, number in before.items() if after.get(place, number) != number}
+
+
+def _containers(value: Any, depth: int) -> Iterator[Any]:
+    """The lists and dictionaries inside one, which a call shares with the next; the outermost is made for each call."""
+    if depth and (is_dict(value) or is_list(value)):
+        for _, inner in _items(value):
+            if isinstance(inner, (dict, list)):
+                yield inner
+                yield from _containers(inner, depth - 1)
+
+
+def _numbers(containers: list[Any]) -> Numbers:
+    found: Numbers = {}
+    for each in containers:
+        if is_list(each):
+            found[id(each), len] = len(each)
+        for name, value in _items(each):
+            if _is_number(value):
+                found[id(each), name] = value
+    return found
+
+
+def _items(container: Any) -> Iterable[tuple[Any, Any]]:
+    return list(enumerate(container)) if is_list(container) else list(container.items())
+
+
+def _numbers_of_network(network: torch.nn.Module) -> Numbers:
+    """Those of the network itself, and of its modules' lists, dictionaries and buffers of one element.
+
+    A number that an inner module keeps of its own is nearly always a statistic, and a list that grows is a record.
+    """
+    found = {(id(network), name): value for name, value in _attributes(network) if _is_number(value)}
+    for _, module in modules_of(network):
+        if type(module).__module__.startswith(LEAVES):
+            continue
+        kept = _numbers([value for _, value in _attributes(module) if isinstance(value, (dict, list))])
+        found |= {place: number for place, number in kept.items() if place[1] is not len}
+        for name, buffer in module.named_buffers(recurse=False):
+            if buffer.numel() == 1 and buffer.device.type != "meta" and not buffer.is_complex():
+                found[id(module), name] = float(buffer)
+    return found
+
+
+def _attributes(module: torch.nn.Module) -> list[tuple[str, Any]]:
+    """A module's own, without what torch and the host keep there."""
+    return [(name, value) for name, value in module.__dict__.items() if not name.startswith(("_", "comfy"))]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
