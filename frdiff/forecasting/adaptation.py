@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..tensors import combine
+from ..tensors import combine, is_plain
 from ..typed import norm, solved
 
 # Chosen on all three demo models: how fast old measurements fade, and how much the forecast is trusted beforehand,
@@ -56,13 +56,13 @@ class Gain:
 
     def tried(self, key: Hashable, weights: Sequence[float], outputs: Sequence[Any], truth: Any) -> None:
         """Note what a computed call would have been answered from older `outputs`, and what it was; (C B, ...) all."""
-        if all(isinstance(value, torch.Tensor) and value.shape == truth.shape for value in (*outputs, truth)):
+        if all(is_plain(value) and value.shape == truth.shape for value in (*outputs, truth)):
             known = [_sampled(output) for output in outputs]
             self._trials[key] = Trial(combine(weights, known) - known[-1], _sampled(truth) - known[-1], truth.shape)
 
     def answered(self, key: Hashable, denoised: Any) -> None:
         """Note what a call gave the guider: the denoised latents (C B, ...) of its conditions, one after the other."""
-        if isinstance(denoised, torch.Tensor):
+        if is_plain(denoised):
             self._answers[key] = denoised
 
     def ended(self, denoised: Any) -> None:
@@ -118,7 +118,7 @@ def _sampled(value: torch.Tensor) -> torch.Tensor:
 
 def _fits(shape: torch.Size, answer: torch.Tensor | None, denoised: Any) -> bool:
     """Whether a call (C B, ...) holds whole conditions of `denoised` (B, ...), not windows or areas of them."""
-    if answer is None or not isinstance(denoised, torch.Tensor) or denoised.ndim < 2 or not len(denoised):
+    if answer is None or not is_plain(denoised) or denoised.ndim < 2 or not len(denoised):
         return False
     return shape == answer.shape and answer.shape[1:] == denoised.shape[1:] and len(answer) % len(denoised) == 0
 

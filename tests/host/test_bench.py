@@ -10,8 +10,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bench import gains, methods, networks, overhead, quality, timing
-from setup import SCRIPTS
+from bench import gains, methods, networks, overhead, quality, timing, usual_settings
+from setup import SCRIPTS, in_process
 from setup.inside import INSIDE
 
 
@@ -285,3 +285,40 @@ def test_what_is_wrong_is_said(tmp_path):
     done = subprocess.run(command, env={**os.environ, INSIDE: "here"}, capture_output=True, text=True)
     assert done.returncode == 1
     assert "ComfyUI has no sampler no_such_sampler." in done.stderr and "Traceback" not in done.stderr
+
+
+def test_each_draw_has_prompts_and_seeds_of_its_own():
+    one, again, other = (usual_settings.groups(draw, 20) for draw in ("choose", "choose", "report"))
+    assert one == again and [len(group.prompts) for group in one] == [8, 8, 4]
+    assert not {group.seed for group in one} & {group.seed for group in other}
+    prompts = [{text for group in drawn for text in group.prompts} for drawn in (one, other)]
+    assert len(prompts[0] & prompts[1]) < 3
+    assert [kind for group in one for kind in group.kinds][:4] == ["known", "paired", "noise", "known"]
+
+
+def test_the_settings_that_people_use_are_compared_at_equal_counted_cost(host, pack):
+    from types import SimpleNamespace
+
+    usual = in_process.pack_module(host, "scripts.bench.usual")
+    asked = {"models": ["rough"], "rows": ["rough euler simple 20 cfg 1"], "draw": "test", "pairs": 2, "dials": [2.0]}
+    arguments = SimpleNamespace(**asked)
+    rows = {row["method"]: row for row in usual.measure(host, {}, arguments, lambda text: None)}
+    assert set(rows) == {"fewer", "repeat", "EasyCache", "dial"}
+    assert rows["dial"]["cost"] == rows["fewer"]["cost"] == rows["repeat"]["cost"] == pytest.approx(0.5)
+    assert all(len(row["psnr_each"]) == 2 and 5 < row["worst_decile"] <= row["psnr"] < 100 for row in rows.values())
+    assert rows["dial"]["psnr"] > rows["fewer"]["psnr"]
+
+
+def test_the_rough_model_is_as_rough_as_it_says(host):
+    """Half of 50 plain steps leave it where they leave models that people run."""
+    demo = in_process.DemoModel(host, "rough")
+    usual = in_process.pack_module(host, "scripts.bench.usual")
+    setting = usual_settings.Setting("rough", "euler", "normal", 50, 5.0)
+    (group,) = usual_settings.groups("rough", 2)
+    case = usual.case_of(host, {}, demo, setting)
+    case = replace(case, latent=case.latent.expand(2, -1, -1, -1))
+    with torch.inference_mode():
+        positive = usual.together(demo, group.prompts)
+        latents = [methods.fewer_steps(part)(case)(group.seed, positive)[0] for part in (1, 0.5)]
+        plain, fewer = (demo.vae.decode(latent).movedim(-1, 1) for latent in latents)
+    assert 15 < quality.psnr(fewer, plain).mean() < 28

@@ -31,7 +31,7 @@ def guarded_and_not(subject, schedule, **settings):
 def test_the_guard_never_makes_a_run_less_faithful(subject, engine, rule, speedup, seed):
     """Where forecasts reach too far it computes more, at most a quarter of what would be skipped."""
     rule = engine("forecasting.rules").FORECASTERS[rule]
-    schedule = changed(engine("planning.presets").for_speedup(speedup), forecaster=rule, repair=0.0)
+    schedule = changed(engine("planning.presets").for_speedup(speedup), forecaster=rule, repair=0.0, measures=False)
     (error, guarded), (without, free) = guarded_and_not(subject, schedule, seed=seed)
     more = guarded.counts["full"] - free.counts["full"]
     assert error <= without
@@ -41,7 +41,7 @@ def test_the_guard_never_makes_a_run_less_faithful(subject, engine, rule, speedu
 
 def test_the_guard_acts_on_bad_forecasts(host, engine):
     rule = engine("forecasting.rules").FORECASTERS["linear"]
-    schedule = changed(engine("planning.presets").for_speedup(4.0), forecaster=rule, repair=0.0)
+    schedule = changed(engine("planning.presets").for_speedup(4.0), forecaster=rule, repair=0.0, measures=False)
     (error, guarded), (without, free) = guarded_and_not(demo_subject(host, "dit"), schedule)
     assert guarded.counts["full"] > free.counts["full"] and error < without
 

@@ -121,14 +121,14 @@ def clones(subject, engine):
 @pytest.mark.parametrize("noisy", [False, True])
 def test_a_calibration_in_two_threads_is_what_it_is_in_one(clones, engine, noisy, monkeypatch):
     """The record, and a run that takes from it what the two have in common."""
-    profile, rollout, schedule = (engine(name) for name in ("auto_fr.profile", "auto_fr.rollout", "schedule"))
-    monkeypatch.setattr(profile.Recorder, "_noisy", noisy)
-    kinds = schedule.StepKind
-    plan = schedule.plan_of([(kind, 1.0) for kind in (kinds.FULL, kinds.FULL, kinds.SKIP, kinds.FULL, kinds.SKIP)])
+    recorder, rollout, plans = (engine(name) for name in ("auto_fr.recorder", "auto_fr.rollout", "planning.plan"))
+    monkeypatch.setattr(recorder.Recorder, "_stochastic", noisy)
+    kinds = plans.StepKind
+    plan = plans.Plan.of([kinds.FULL, kinds.FULL, kinds.SKIP, kinds.FULL, kinds.SKIP])
 
     def calibrated(each):
         clones.each = each
-        found = profile.record(clones, 3, None, 2)
+        found = recorder.record(clones, 3, None, 2)
         clones.computed.clear()
         final = rollout.roll_out(clones, plan, found)
         # Of each condition only the step after the first that is skipped.
