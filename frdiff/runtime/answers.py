@@ -145,15 +145,15 @@ class Answers:
         if not can_be_forecast(output) or stream.outputs and not same_shapes(stream.outputs[-1], output):
             self._follower.refuse(NO_FORECAST)
             return output
-        remembered = evaluation.prediction.remembered(output, planned.call.x)
+        remembered, rule = evaluation.prediction.remembered(output, planned.call.x), self._weights(evaluation)
         if stream.outputs:
             self._tested(planned, lambda: relative_error(self._measured_forecast(evaluation, stream), remembered))
         if self._gain and len(stream.outputs) > 1:
-            weights = self._weights(evaluation)(evaluation.level.time, list(stream.times))
+            weights = rule(evaluation.level.time, list(stream.times))
             self._gain.tried(planned.key, weights, list(stream.outputs), remembered)
         store.keep_output(stream, evaluation.level.time, evaluation.number, remembered, dtype_of(output))
-        repair, weights = self._repairing(evaluation), self._weights(evaluation)
-        correction = repair.of_computed(planned.key, evaluation.step, stream, weights) if repair else None
+        repair = self._repairing(evaluation)
+        correction = repair.of_computed(planned.key, evaluation.step, stream, rule) if repair else None
         return output if correction is None else evaluation.prediction.corrected(output, correction)
 
     def _partial(self, planned: PlannedCall, stream: Stream, compute: Callable[[], Any]) -> Any:
