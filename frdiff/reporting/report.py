@@ -178,7 +178,7 @@ class RunReport:
         for kind in StepKind:
             times = [r.ms for r in self._of_kind(kind)]
             if times:
-                rows.append(f"{kind.value:<10} {median(times):.1f} ms each (median)")
+                rows.append(f"{kind.value:<10} {duration(median(times))} each (median)")
         return "\n".join(rows + [f"note       {sentence}" for sentence in self._sentences])
 
     @property
@@ -230,3 +230,8 @@ class RunReport:
 def faster(speedup: float) -> str:
     """A speed-up in words."""
     return f"{speedup:.2f}x faster" if speedup >= NOTICEABLE else "no faster"
+
+
+def duration(ms: float) -> str:
+    """Milliseconds in words: in seconds where they are longer than one."""
+    return f"{ms / 1000:.2f} s" if ms >= 1000 else f"{ms:.1f} ms"

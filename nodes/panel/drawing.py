@@ -21,6 +21,8 @@ GAP, LABEL = 8, 40
 # Of the median computed step: the first one pays for loading and warming up, and would make the others invisible.
 TALLEST_BAR = 2.0
 LARGEST_CELL = 512
+# Of an axis, in milliseconds and percent: less is not worth telling from nothing.
+SMALLEST_TIME, SMALLEST_ERROR = 0.01, 0.01
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,12 @@ def to_picture(image: torch.Tensor) -> Image.Image:
 
 
 def step_plot(cells: Sequence[Cell], title: str) -> Image.Image:
-    """Bars of each step's milliseconds, filled as its kind and cut where too tall, and the forecast errors."""
+    """Bars of each step's time, filled as its kind and cut where too tall, and the forecast errors."""
     picture, draw = _canvas(STEP_PLOT, title)
     left, top, right, bottom = MARGIN, 56, STEP_PLOT[0] - 16, STEP_PLOT[1] - 44
-    most = _nice(_scale(cells) or 1.0)
-    _y_axis(draw, (left, top, right, bottom), most, "ms")
+    most = _nice(max(_scale(cells), SMALLEST_TIME))
+    unit, size = ("s", 1000) if most > 1000 else ("ms", 1)
+    _y_axis(draw, (left, top, right, bottom), most / size, unit)
     width = (right - left) / max(len(cells), 1)
     for i, cell in enumerate(cells):
         _bar(draw, cell, left + i * width, width, (top, bottom), most)
@@ -70,11 +73,11 @@ def speed_error_plot(points: Sequence[Point]) -> Image.Image:
     picture, draw = _canvas(SPEED_PLOT, "Speed and error, measured here")
     box = left, top, right, bottom = MARGIN, 44, SPEED_PLOT[0] - 100, SPEED_PLOT[1] - 60
     fastest = _nice(max((point.speedup for point in points), default=1.0))
-    most = _nice(max((point.error * 100 for point in points), default=1.0) or 1.0)
+    most = _nice(max([SMALLEST_ERROR, *(point.error * 100 for point in points)]))
     _y_axis(draw, box, most, "error, %")
     for tick in range(5):
         x = left + (right - left) * tick / 4
-        draw.text((x, bottom + 4), f"{fastest * tick / 4:.3g}x", INK, _font(11), anchor="ma")
+        draw.text((x, bottom + 4), f"{figure(fastest * tick / 4)}x", INK, _font(11), anchor="ma")
     draw.text(((left + right) / 2, bottom + 20), "speed-up of the sampling time", INK, _font(12), anchor="ma")
     for point in points:
         at = left + (right - left) * point.speedup / fastest, bottom - (bottom - top) * point.error * 100 / most
@@ -86,6 +89,11 @@ def speed_error_plot(points: Sequence[Point]) -> Image.Image:
         _mark(draw, (left + 10 + i * 130, SPEED_PLOT[1] - 14), *mark)
         draw.text((left + 22 + i * 130, SPEED_PLOT[1] - 14), series, INK, _font(11), anchor="lm")
     return picture
+
+
+def figure(value: float) -> str:
+    """A number with three digits that count, and never with a power of ten."""
+    return numpy.format_float_positional(value, precision=3, fractional=False, trim="-")
 
 
 def grid(pictures: Sequence[Image.Image], labels: Sequence[str]) -> Image.Image:
@@ -123,7 +131,7 @@ def _y_axis(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], most: flo
     for tick in range(5):
         y = bottom - (bottom - top) * tick / 4
         draw.line((left, y, right, y), INK if tick == 0 else FAINT)
-        draw.text((left - 6, y), f"{most * tick / 4:.3g}", INK, _font(11), anchor="rm")
+        draw.text((left - 6, y), figure(most * tick / 4), INK, _font(11), anchor="rm")
     draw.text((left - 6, top - 14), unit, INK, _font(11), anchor="rm")
 
 
@@ -156,12 +164,12 @@ def _forecast_errors(
     known = [(i, cell.forecast_error) for i, cell in enumerate(cells) if cell.forecast_error is not None]
     if not known:
         return
-    most = _nice(max(error for _, error in known) * 100 or 1.0)
+    most = _nice(max([SMALLEST_ERROR, *(error * 100 for _, error in known)]))
     for i, error in known:
         x, y = left + (i + 0.5) * width, bottom - (bottom - top) * error * 100 / most
         draw.line((x - 3, y - 3, x + 3, y + 3), ACCENT, 2)
         draw.line((x - 3, y + 3, x + 3, y - 3), ACCENT, 2)
-    draw.text((right, top - 14), f"x: forecast error, full height is {most:.3g} %", ACCENT, _font(11), anchor="rm")
+    draw.text((right, top - 14), f"x: forecast error, full height is {figure(most)} %", ACCENT, _font(11), anchor="rm")
 
 
 def _mark(draw: ImageDraw.ImageDraw, at: tuple[float, float], corners: int, filled: bool) -> None:

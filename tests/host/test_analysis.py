@@ -1,7 +1,9 @@
 """The analysis nodes on real runs, and their figures against other implementations."""
 
+import importlib
 import json
 import math
+import re
 
 import kornia
 import pytest
@@ -74,6 +76,42 @@ def test_the_report_draws_its_steps(demo, host):
     width = len(row) / 20
     centres = [row[int((i + 0.5) * width)] < 0.5 for i in range(20)]
     assert centres == [record.kind == "full" for record in report.records]
+
+
+@pytest.fixture
+def written(pack, monkeypatch):
+    """The drawing module, and all that it writes into pictures."""
+    drawing = importlib.import_module(f"{pack.__name__}.nodes.panel.drawing")
+    texts = []
+    text = drawing.ImageDraw.ImageDraw.text
+
+    def noted(draw, at, words, *rest, **options):
+        texts.append(words)
+        return text(draw, at, words, *rest, **options)
+
+    monkeypatch.setattr(drawing.ImageDraw.ImageDraw, "text", noted)
+    return drawing, texts
+
+
+@pytest.mark.parametrize("ms", [0.0, 1e-7, 0.004, 37.2, 999.0, 1600.0, 83456.0, 7.2e6])
+@pytest.mark.parametrize("error", [0.0, 1e-12, 0.0123, 4.0, 1e4])
+def test_plots_are_written_in_numbers_that_people_read(written, engine, ms, error):
+    drawing, texts = written
+    cell = engine("reporting.step_map").Cell
+    cells = [cell(step, 1.0, "full", "full", 1, ms, error) for step in range(3)]
+    drawing.step_plot(cells, "title")
+    unit = "s" if ms > 1000 else "ms"
+    assert unit in texts and {"s", "ms"} & set(texts) == {unit}
+    # The axis: five numbers from zero to what is not much above the steps.
+    axis = [float(words) for words in texts[1:6]]
+    assert axis[0] == 0 and ms <= axis[-1] * (1000 if unit == "s" else 1) * 1.001
+    drawing.speed_error_plot([drawing.Point("plain", 1.0, 0.0, "dial"), drawing.Point("2x", 2.0, error, "dial")])
+    assert not [words for words in texts if re.search(r"\d[eE][+-]?\d", words) or len(words) > 7 and words[0].isdigit()]
+
+
+def test_long_steps_are_told_in_seconds(engine):
+    duration = engine("reporting.report").duration
+    assert [duration(ms) for ms in (0.04, 45.25, 999.9, 1600.0)] == ["0.0 ms", "45.2 ms", "999.9 ms", "1.60 s"]
 
 
 def sweep(host, demo, **inputs):

@@ -194,9 +194,13 @@ function cellWords(group, total) {
     say(cell.kind),
     cell.kind === cell.planned ? null : say("changed", { planned: say(cell.planned) }),
     say("sigma", { sigma: Number(cell.sigma.toPrecision(3)) }),
-    cell.ms ? say("ms", { ms: cell.ms.toFixed(1) }) : null,
-    cell.forecast_error == null ? null : say("error", { error: (cell.forecast_error * 100).toPrecision(2) })
+    cell.ms ? timeWords(cell.ms) : null,
+    cell.forecast_error == null ? null : say("error", { error: Number((cell.forecast_error * 100).toPrecision(2)) })
   ]
     .filter(Boolean)
     .join(", ")
+}
+
+function timeWords(ms) {
+  return ms >= 1000 ? say("seconds", { seconds: (ms / 1000).toFixed(2) }) : say("ms", { ms: ms.toFixed(1) })
 }

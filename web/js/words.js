@@ -21,6 +21,7 @@ const words = {
   skip: "skipped",
   sigma: "sigma {sigma}",
   ms: "{ms} ms",
+  seconds: "{seconds} s",
   error: "forecast error {error} %",
   changed: "planned: {planned}",
   front: "FRDiff speed and error",
