@@ -308,6 +308,8 @@ def test_an_interrupted_run_is_stopped(live, host, demo, sent):
     finally:
         handle.remove()
     assert sent[-1][1]["state"] == "stopped" and sent[-1][1]["report"]["finished"] is False
+    told = sent[-1][1]
+    assert told["report"]["line"].startswith(f"Stopped at step {max(told['cells']) + 1} of 20: ")
 
 
 def test_without_a_server_nothing_is_sent(live, host, demo):

@@ -9,7 +9,7 @@ const words = {
   running: "step {current} of {total}",
   faster: "{speedup}x faster",
   kept: "{mb} MB kept",
-  stopped: "stopped",
+  stopped: "stopped at step {step} of {total}",
   evaluations: "{full} of {total} evaluations computed",
   off: "off: every step is computed",
   noPlan: "The server does not answer, so no plan can be shown.",
