@@ -64,6 +64,36 @@ def test_what_cannot_be_compared_is_said(host, inputs):
         node(host, "FRDiffCompare").execute(**inputs)
 
 
+IMAGE, LATENT = (2, 8, 8, 3), (2, 4, 8, 8)
+
+
+@pytest.mark.parametrize("kind", ["image", "latent"])
+@pytest.mark.parametrize("sizes", [(0, 0), (0, 2), (2, 0)])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_what_is_empty_is_said(host, kind, sizes, axis):
+    shape = IMAGE if kind == "image" else LATENT
+    a, b = (torch.zeros(*shape[:axis], size, *shape[axis + 1 :]) for size in sizes)
+    given = (a, b) if kind == "image" else ({"samples": a}, {"samples": b})
+    with pytest.raises(ValueError, match=r"(image_[ab] is empty|an empty latent), of shape .*\. Connect .*\.$"):
+        node(host, "FRDiffCompare").execute(**{f"{kind}_a": given[0], f"{kind}_b": given[1]})
+
+
+@pytest.mark.parametrize("kind", ["image", "latent"])
+def test_batches_of_different_sizes_are_said(host, kind):
+    a, b = (torch.zeros(size, *(IMAGE if kind == "image" else LATENT)[1:]) for size in (1, 3))
+    given = (a, b) if kind == "image" else ({"samples": a}, {"samples": b})
+    with pytest.raises(ValueError, match=rf"{kind}_a is a batch of 1 and {kind}_b one of 3.*same size\.$"):
+        node(host, "FRDiffCompare").execute(**{f"{kind}_a": given[0], f"{kind}_b": given[1]})
+
+
+def test_a_sweep_of_nothing_is_a_sentence_before_anything_runs(host):
+    import types
+
+    nothing = types.SimpleNamespace(model=None, positive=None, negative=None, vae=None)
+    with pytest.raises(ValueError, match=r"FRDiff Sweep got an empty latent"):
+        sweep(host, nothing, presets="", latent=torch.zeros(0, 4, 16, 16))
+
+
 def test_the_report_draws_its_steps(demo, host):
     _, report = demo.frdiff(steps=20)
     text, data, plot = node(host, "FRDiffReport").execute(report).result
@@ -116,11 +146,11 @@ def test_long_steps_are_told_in_seconds(engine):
 
 def sweep(host, demo, **inputs):
     rest = {"dials": "2, 3", "presets": "paper M=2", "repeats": 1, "steps": 12, **inputs}
+    latent = {"samples": rest.get("latent", torch.zeros(1, 4, 16, 16))}
     with torch.inference_mode():
         return node(host, "FRDiffSweep").execute(
             demo.model, 1, rest["steps"], 3.0, "euler", "normal", demo.positive, demo.negative,
-            {"samples": torch.zeros(1, 4, 16, 16)}, 1.0, demo.vae, rest["dials"], rest["presets"], rest["repeats"],
-            rest.get("schedule"),
+            latent, 1.0, demo.vae, rest["dials"], rest["presets"], rest["repeats"], rest.get("schedule"),
         )  # fmt: skip
 
 
