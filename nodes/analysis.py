@@ -101,8 +101,19 @@ def _pair(name: str, a: Any, b: Any) -> tuple[torch.Tensor, torch.Tensor] | None
         if a is not b:
             raise FRDiffError(f"Only one {name} is connected: connect {name}_a and {name}_b.")
         return None
+    for letter, batch in (("a", a), ("b", b)):
+        if not batch.numel():
+            raise FRDiffError(
+                f"{name}_{letter} is empty, of shape {tuple(batch.shape)}. Connect at least one {name} to compare."
+            )
+    if len(a) != len(b):
+        raise FRDiffError(
+            f"{name}_a is a batch of {len(a)} and {name}_b one of {len(b)}. They are compared one by one: "
+            "connect two batches of the same size."
+        )
     if a.shape != b.shape:
-        raise FRDiffError(f"The {name}s have different shapes: {tuple(a.shape)} and {tuple(b.shape)}.")
+        shapes = f"{tuple(a.shape)} and {tuple(b.shape)}"
+        raise FRDiffError(f"The {name}s have different shapes, {shapes}. Bring them to the same size and channels.")
     return a, b.to(a.device)
 
 

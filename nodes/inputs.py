@@ -52,8 +52,10 @@ def sampler_inputs(seed: str, *before_seed: io.Input) -> list[io.Input]:
 
 
 def one_latent(latent: dict[str, Any], node: str, advice: str) -> Any:
-    """The samples of a LATENT for a node that takes one tensor; raises FRDiffError where there are several in it."""
+    """The samples of a LATENT for a node that takes one tensor; raises FRDiffError where there are several or none."""
     samples = latent["samples"]
     if samples.is_nested:
         raise FRDiffError(f"{node} takes no latent of several parts, such as picture and sound together. {advice}")
+    if not samples.numel():
+        raise FRDiffError(f"{node} got an empty latent, of shape {tuple(samples.shape)}. Connect one with a picture.")
     return samples

@@ -3,55 +3,30 @@
 from __future__ import annotations
 
 import json
-import statistics
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import comfy.utils
-import torch
 from comfy_api.latest import io, ui
 from PIL import Image
 
-from nodes import VAEDecode, common_ksampler  # pyright: ignore[reportAttributeAccessIssue]  (ComfyUI's nodes.py)
+from nodes import common_ksampler  # pyright: ignore[reportAttributeAccessIssue]  (ComfyUI's nodes.py, not this package)
 
-from ..frdiff.errors import FRDiffError
-from ..frdiff.planning.presets import PRESETS
-from ..frdiff.planning.schedule import Schedule
-from ..frdiff.reporting.metrics import latent_error, psnr, ssim
-from ..frdiff.reporting.report import RunReport
-from ..frdiff.runtime.clock import wait_for
-from .host.attach import attach, chosen
 from .inputs import CATEGORY, one_latent, sampler_inputs, schedule_input
-from .panel.drawing import Point, grid, speed_error_plot, to_image, to_picture
+from .panel.drawing import Point, grid, speed_error_plot, to_image
 from .panel.live import node_id, show_outputs
+from .sweep_runs import Outcome, Sweep, variants_of
 
 WARM_UP_STEPS = 2
-COLUMNS = ("run", "steps", "full", "partial", "skip", "seconds", "speedup", "latent_error", "psnr", "ssim")
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One run of the sweep: its name, its mark in the plot, its steps, and its schedule if it has one."""
-
-    name: str
-    series: str
-    steps: int
-    schedule: Schedule | None = None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a run gave: its row of the table and its first picture."""
-
-    variant: Variant
-    row: dict[str, Any]
-    picture: Image.Image
+# Saved workflows read them by name and place: new ones go to the end.
+COLUMNS = (
+    "run", "steps", "full", "partial", "skip", "seconds", "speedup", "latent_error", "psnr", "ssim", "computed",
+    "seconds_least", "seconds_most",
+)  # fmt: skip
 
 
 class FRDiffSweep(io.ComfyNode):
-    """Runs a sampler at several speeds, and plain with fewer steps in the same time."""
+    """Runs a sampler at several speeds, and plain with fewer steps at the same counted cost."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -60,7 +35,7 @@ class FRDiffSweep(io.ComfyNode):
             display_name="FRDiff Sweep",
             category=CATEGORY,
             description="Samples the same picture at several speeds and compares each with the plain one, and with "
-            "plain runs of fewer steps that take as long.",
+            "plain runs of fewer steps that compute as much.",
             inputs=[
                 *sampler_inputs("seed"),
                 io.Float.Input(
@@ -106,84 +81,13 @@ class FRDiffSweep(io.ComfyNode):
         )
 
 
-class Sweep:
-    """Times and compares runs of one sampler; `tell` gets what is known after each of them."""
-
-    def __init__(
-        self, model: Any, vae: Any, sample: Callable[[Any, int], dict[str, Any]], repeats: int,
-        tell: Callable[[list[Outcome]], None],
-    ) -> None:  # fmt: skip
-        self._model, self._vae, self._sample, self._repeats, self._tell = model, vae, sample, repeats, tell
-        self._reference: tuple[dict[str, Any], torch.Tensor, float] | None = None
-        self._outcomes: list[Outcome] = []
-
-    def run(self, variants: list[Variant], steps: int) -> list[Outcome]:
-        """The plain run, the variants, and for each one a plain run with as many steps as fit into its time."""
-        plain = self._add(Variant("plain", "schedule", steps))
-        for variant in variants:
-            seconds = self._add(variant).row["seconds"]
-            fewer = equal_time_steps(steps, seconds, plain.row["seconds"])
-            if fewer not in [outcome.variant.steps for outcome in self._outcomes if not outcome.variant.schedule]:
-                self._add(Variant(f"plain, {fewer} steps", "fewer steps", fewer))
-        return self._outcomes
-
-    def _add(self, variant: Variant) -> Outcome:
-        times, reports = [], []
-        latent: dict[str, Any] = {}
-        for _ in range(self._repeats):
-            attached = attach(self._model, variant.schedule, reports.append)
-            wait_for(self._model.load_device)
-            started = time.perf_counter()
-            latent = self._sample(attached, variant.steps)
-            wait_for(self._model.load_device)
-            times.append(time.perf_counter() - started)
-        images = VAEDecode().decode(self._vae, latent)[0]
-        if self._reference is None:
-            self._reference = latent, images, statistics.median(times)
-        row = self._row(variant, statistics.median(times), reports[-1] if reports else None, latent, images)
-        self._outcomes.append(Outcome(variant, row, to_picture(images)))
-        self._tell(self._outcomes)
-        return self._outcomes[-1]
-
-    def _row(
-        self, variant: Variant, seconds: float, report: RunReport | None, latent: dict[str, Any], images: torch.Tensor
-    ) -> dict[str, Any]:
-        assert self._reference is not None
-        reference, pictures, plain_seconds = self._reference
-        counts = report.counts if report else {"full": variant.steps, "partial": 0, "skip": 0}
-        return {
-            "run": variant.name, "steps": variant.steps, **counts,
-            "seconds": seconds, "speedup": plain_seconds / seconds,
-            "latent_error": latent_error(reference["samples"], latent["samples"]),
-            "psnr": psnr(pictures, images), "ssim": ssim(pictures, images),
-        }  # fmt: skip
-
-
-def variants_of(dials: str, presets: str, schedule: Schedule | None, steps: int) -> list[Variant]:
-    """The runs that were asked for; raises FRDiffError for a dial or a name that there is not."""
-    variants = [
-        Variant(f"dial {dial:g}", "dial", steps, chosen(dial, None)) for dial in map(_dial, _listed(dials)) if dial != 1
-    ]
-    for name in _listed(presets):
-        if name not in PRESETS:
-            raise FRDiffError(f"There is no preset {name!r}. There are: {', '.join(PRESETS)}.")
-        variants.append(Variant(name, "schedule", steps, PRESETS[name]))
-    if schedule is not None:
-        variants.append(Variant(schedule.name, "schedule", steps, schedule))
-    if not variants:
-        raise FRDiffError("There is nothing to sweep: give dials above 1, presets or a schedule.")
-    return variants
-
-
-def equal_time_steps(steps: int, seconds: float, plain_seconds: float) -> int:
-    """Plain steps that take as long as a run of `seconds`: at least 1, and fewer than `steps` if there are any."""
-    return min(max(round(steps * seconds / plain_seconds), 1), max(steps - 1, 1))
-
-
 def points(outcomes: list[Outcome]) -> list[Point]:
     """The runs as points of the plot."""
     return [
-        Point(outcome.variant.name, outcome.row["speedup"], outcome.row["latent_error"], outcome.variant.series)
+        Point(
+            outcome.variant.name, outcome.row["speedup"], outcome.row["latent_error"], outcome.variant.series,
+            outcome.spread,
+        )
         for outcome in outcomes
     ]
 
@@ -191,11 +95,17 @@ def points(outcomes: list[Outcome]) -> list[Point]:
 def sheet(outcomes: list[Outcome]) -> Image.Image:
     """The runs' first pictures with their figures."""
     labels = [
-        f"{outcome.variant.name}\n{outcome.row['seconds']:.2f} s, {outcome.row['speedup']:.2f}x"
+        f"{outcome.variant.name}\n{_time(outcome.row)}\n{outcome.row['speedup']:.2f}x"
         + ("" if outcome is outcomes[0] else f", SSIM {outcome.row['ssim']:.3f}")
         for outcome in outcomes
     ]
     return grid([outcome.picture for outcome in outcomes], labels)
+
+
+def _time(row: dict[str, Any]) -> str:
+    """The median of a run's times, and where there are several the least and the most."""
+    least, most = row["seconds_least"], row["seconds_most"]
+    return f"{row['seconds']:.2f} s" + ("" if least is None else f" ({least:.2f} to {most:.2f})")
 
 
 def table_of(outcomes: list[Outcome]) -> str:
@@ -223,16 +133,7 @@ def shown(node: Any, pictures: list[Image.Image], table: str) -> dict[str, Any]:
     return {"images": files, "text": [table]}
 
 
-def _listed(text: str) -> list[str]:
-    return [part.strip() for part in text.replace("\n", ",").split(",") if part.strip()]
-
-
-def _dial(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise FRDiffError(f"{text!r} is not a number. Dials are numbers with commas, like 1.5, 2, 3.") from None
-
-
 def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

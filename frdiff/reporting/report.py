@@ -150,16 +150,19 @@ class RunReport:
             self.reasons.append(reason)
 
     def line(self) -> str:
-        """One line for the node: computed steps, speed, memory, or the reason."""
+        """One line for the node: computed steps, speed, memory, or the reason; of a stopped run how far it came."""
         total, full = len(self.records), self.counts["full"]
+        if not self.finished:
+            return " ".join([self._stopped(), *self._sentences])
         if not total or self._is_left_to_another:
             # What was computed was not seen here.
             return " ".join(self._sentences) or "No step was made."
-        unit = "steps" if total == self.steps else "evaluations"
+        unit = "step" if total == self.steps else "evaluation"
         if full == total:
-            return " ".join([f"All {total} {unit} computed.", *self._sentences])
+            whole = f"The only {unit} was computed." if total == 1 else f"All {amount(total, unit)} computed."
+            return " ".join([whole, *self._sentences])
         speed = f"{faster(self.speedup)}, " if self.speedup else ""
-        return f"{full} of {total} {unit} computed, {speed}{self.bytes_kept / 1e6:.1f} MB kept"
+        return f"{full} of {amount(total, unit)} computed, {speed}{self.bytes_kept / 1e6:.1f} MB kept"
 
     def text(self) -> str:
         """The report for a reader."""
@@ -167,28 +170,40 @@ class RunReport:
             return "\n".join([self.line(), f"time       {self.seconds:.2f} s sampling"])
         rows = [
             self.line(),
-            f"schedule   {self.schedule}, {self.steps} steps, {len(self.records)} network evaluations",
+            f"schedule   {self.schedule}, {amount(self.steps, 'step')}, "
+            f"{amount(len(self.records), 'network evaluation')}",
             f"computed   {self._computed()}",
             f"time       {self.seconds:.2f} s sampling, {self.network_seconds:.2f} s of them network time"
             + (f", which is {faster(self.network_speedup)}" if self.network_speedup and self._reuses else ""),
-            f"kept       {self.bytes_kept / 1e6:.1f} MB, {self.stages} stages; "
+            f"kept       {self.bytes_kept / 1e6:.1f} MB, {amount(self.stages, 'stage')}; "
             f"{self.bytes_reserved / 1e6:.1f} MB were reserved before",
             *([f"sampler    {self._sampler()}"] if self.stochastic is not None else []),
         ]
         for kind in StepKind:
             times = [r.ms for r in self._of_kind(kind)]
             if times:
-                rows.append(f"{kind.value:<10} {median(times):.1f} ms each (median)")
+                rows.append(f"{kind.value:<10} {duration(median(times))} each (median)")
         return "\n".join(rows + [f"note       {sentence}" for sentence in self._sentences])
 
     @property
     def _reuses(self) -> bool:
         return self.counts["partial"] + self.counts["skip"] > 0
 
+    def _stopped(self) -> str:
+        """How far a run came that was stopped, or that is not at its end yet."""
+        if not self.records:
+            return "Stopped before the first step."
+        place = f"Stopped at step {self.records[-1].step + 1} of {self.steps}"
+        words = {"full": "computed", "partial": "computed in part", "skip": "skipped"}
+        counts = {} if self._is_left_to_another else self.counts
+        known = ", ".join(f"{count} {words[kind]}" for kind, count in counts.items() if count)
+        return f"{place}: {known}." if known else f"{place}."
+
     def _computed(self) -> str:
         if self._is_left_to_another:
             return "by the network or by the other cache, which does not say"
-        counts, elsewhere = self.counts, self.answered_elsewhere
+        # The evaluation in which a run was stopped is not known to have been answered at all.
+        counts, elsewhere = self.counts, self.answered_elsewhere if self.finished else 0
         listed = f"{counts['full']} full, {counts['partial']} partial, {counts['skip']} skipped"
         return listed + (f", {elsewhere} answered without the network" if elsewhere else "")
 
@@ -230,3 +245,13 @@ class RunReport:
 def faster(speedup: float) -> str:
     """A speed-up in words."""
     return f"{speedup:.2f}x faster" if speedup >= NOTICEABLE else "no faster"
+
+
+def duration(ms: float) -> str:
+    """Milliseconds in words: in seconds where they are longer than one."""
+    return f"{ms / 1000:.2f} s" if ms >= 1000 else f"{ms:.1f} ms"
+
+
+def amount(number: int, noun: str) -> str:
+    """So many of a noun, which takes an s where there is not one."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

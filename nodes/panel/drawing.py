@@ -17,20 +17,23 @@ PAPER, INK, FAINT, ACCENT = "#ffffff", "#1c1c1c", "#c9c9c9", "#1f6fb2"
 STEP_PLOT = (720, 300)
 SPEED_PLOT = (760, 480)
 MARGIN = 52
-GAP, LABEL = 8, 40
+GAP, LINE = 8, 17
 # Of the median computed step: the first one pays for loading and warming up, and would make the others invisible.
 TALLEST_BAR = 2.0
 LARGEST_CELL = 512
+# Of an axis, in milliseconds and percent: less is not worth telling from nothing.
+SMALLEST_TIME, SMALLEST_ERROR = 0.01, 0.01
 
 
 @dataclass(frozen=True)
 class Point:
-    """A run in the speed-error plot; `series` chooses its mark."""
+    """A run in the speed-error plot; `series` chooses its mark, `spread` is its slowest and fastest speed-up."""
 
     label: str
     speedup: float
     error: float
     series: str
+    spread: tuple[float, float] | None = None
 
 
 # Outline or filled, and the number of corners (0 is a circle): no meaning by colour alone.
@@ -49,11 +52,12 @@ def to_picture(image: torch.Tensor) -> Image.Image:
 
 
 def step_plot(cells: Sequence[Cell], title: str) -> Image.Image:
-    """Bars of each step's milliseconds, filled as its kind and cut where too tall, and the forecast errors."""
+    """Bars of each step's time, filled as its kind and cut where too tall, and the forecast errors."""
     picture, draw = _canvas(STEP_PLOT, title)
     left, top, right, bottom = MARGIN, 56, STEP_PLOT[0] - 16, STEP_PLOT[1] - 44
-    most = _nice(_scale(cells) or 1.0)
-    _y_axis(draw, (left, top, right, bottom), most, "ms")
+    most = _nice(max(_scale(cells), SMALLEST_TIME))
+    unit, size = ("s", 1000) if most > 1000 else ("ms", 1)
+    _y_axis(draw, (left, top, right, bottom), most / size, unit)
     width = (right - left) / max(len(cells), 1)
     for i, cell in enumerate(cells):
         _bar(draw, cell, left + i * width, width, (top, bottom), most)
@@ -69,27 +73,34 @@ def speed_error_plot(points: Sequence[Point]) -> Image.Image:
     """Runs by measured speed-up and by the error of their latents, in percent."""
     picture, draw = _canvas(SPEED_PLOT, "Speed and error, measured here")
     box = left, top, right, bottom = MARGIN, 44, SPEED_PLOT[0] - 100, SPEED_PLOT[1] - 60
-    fastest = _nice(max((point.speedup for point in points), default=1.0))
-    most = _nice(max((point.error * 100 for point in points), default=1.0) or 1.0)
+    fastest = _nice(max([1.0, *(max(point.speedup, *(point.spread or (0.0,))) for point in points)]))
+    most = _nice(max([SMALLEST_ERROR, *(point.error * 100 for point in points)]))
     _y_axis(draw, box, most, "error, %")
     for tick in range(5):
         x = left + (right - left) * tick / 4
-        draw.text((x, bottom + 4), f"{fastest * tick / 4:.3g}x", INK, _font(11), anchor="ma")
+        draw.text((x, bottom + 4), f"{figure(fastest * tick / 4)}x", INK, _font(11), anchor="ma")
     draw.text(((left + right) / 2, bottom + 20), "speed-up of the sampling time", INK, _font(12), anchor="ma")
     for point in points:
         at = left + (right - left) * point.speedup / fastest, bottom - (bottom - top) * point.error * 100 / most
+        ends = [left + (right - left) * end / fastest for end in point.spread or (point.speedup, point.speedup)]
+        draw.line((ends[0], at[1], ends[1], at[1]), INK)
         _mark(draw, at, *MARKS[point.series])
         # On the two sides, because a run and the plain one that takes as long are often close.
-        beside, anchor = (-9, "rm") if point.series == "fewer steps" else (9, "lm")
-        draw.text((at[0] + beside, at[1]), point.label, INK, _font(11), anchor=anchor)
+        beside, anchor = (ends[0] - 9, "rm") if point.series == "fewer steps" else (ends[1] + 9, "lm")
+        draw.text((beside, at[1]), point.label, INK, _font(11), anchor=anchor)
     for i, (series, mark) in enumerate(MARKS.items()):
         _mark(draw, (left + 10 + i * 130, SPEED_PLOT[1] - 14), *mark)
         draw.text((left + 22 + i * 130, SPEED_PLOT[1] - 14), series, INK, _font(11), anchor="lm")
     return picture
 
 
+def figure(value: float) -> str:
+    """A number with three digits that count, and never with a power of ten."""
+    return numpy.format_float_positional(value, precision=3, fractional=False, trim="-")
+
+
 def grid(pictures: Sequence[Image.Image], labels: Sequence[str]) -> Image.Image:
-    """Pictures side by side in rows, each with a label of up to two lines under it."""
+    """Pictures side by side in rows, each with its label under it."""
     columns = math.ceil(math.sqrt(len(pictures)))
     rows = math.ceil(len(pictures) / columns)
     first = pictures[0]
@@ -98,10 +109,11 @@ def grid(pictures: Sequence[Image.Image], labels: Sequence[str]) -> Image.Image:
     )
     width, height = (max(round(side * scale), 1) for side in first.size)
     cell_width = max(width, 160)
-    sheet = Image.new("RGB", (columns * (cell_width + GAP) + GAP, rows * (height + LABEL + GAP) + GAP), PAPER)
+    below = 6 + LINE * max(label.count("\n") + 1 for label in labels)
+    sheet = Image.new("RGB", (columns * (cell_width + GAP) + GAP, rows * (height + below + GAP) + GAP), PAPER)
     draw = ImageDraw.Draw(sheet)
     for i, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
-        x, y = GAP + (i % columns) * (cell_width + GAP), GAP + (i // columns) * (height + LABEL + GAP)
+        x, y = GAP + (i % columns) * (cell_width + GAP), GAP + (i // columns) * (height + below + GAP)
         sheet.paste(picture.resize((width, height)), (x, y))
         draw.multiline_text((x, y + height + 3), label, INK, _font(12), spacing=3)
     return sheet
@@ -123,7 +135,7 @@ def _y_axis(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], most: flo
     for tick in range(5):
         y = bottom - (bottom - top) * tick / 4
         draw.line((left, y, right, y), INK if tick == 0 else FAINT)
-        draw.text((left - 6, y), f"{most * tick / 4:.3g}", INK, _font(11), anchor="rm")
+        draw.text((left - 6, y), figure(most * tick / 4), INK, _font(11), anchor="rm")
     draw.text((left - 6, top - 14), unit, INK, _font(11), anchor="rm")
 
 
@@ -156,12 +168,12 @@ def _forecast_errors(
     known = [(i, cell.forecast_error) for i, cell in enumerate(cells) if cell.forecast_error is not None]
     if not known:
         return
-    most = _nice(max(error for _, error in known) * 100 or 1.0)
+    most = _nice(max([SMALLEST_ERROR, *(error * 100 for _, error in known)]))
     for i, error in known:
         x, y = left + (i + 0.5) * width, bottom - (bottom - top) * error * 100 / most
         draw.line((x - 3, y - 3, x + 3, y + 3), ACCENT, 2)
         draw.line((x - 3, y + 3, x + 3, y - 3), ACCENT, 2)
-    draw.text((right, top - 14), f"x: forecast error, full height is {most:.3g} %", ACCENT, _font(11), anchor="rm")
+    draw.text((right, top - 14), f"x: forecast error, full height is {figure(most)} %", ACCENT, _font(11), anchor="rm")
 
 
 def _mark(draw: ImageDraw.ImageDraw, at: tuple[float, float], corners: int, filled: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import comfy.model_sampling
 import comfy.samplers
 import torch
+from comfy_api.latest import io
 
 from nodes import NODE_CLASS_MAPPINGS  # pyright: ignore[reportAttributeAccessIssue]  (ComfyUI's nodes.py)
 
@@ -23,11 +23,16 @@ from ...frdiff.schedule_files.store import read_schedule
 from ..host.attach import chosen
 from ..host.noise_levels import noise_levels_of
 from ..host.rehearse import rehearse
+from ..inputs import sampler_inputs, speedup_input
 from ..schedule_folder import FILE_WIDGETS, file_of
+from .widget_values import widget_values
 
 # Nodes that make a schedule from their widgets alone.
 SCHEDULE_NODES = ("FRDiffSchedule",)
 MAX_STEPS = 10000
+# The host makes this many to take the last ones of them; more would take it minutes.
+MOST_LEVELS = 100000
+UNREADABLE = "The request for a plan could not be read."
 
 
 @dataclass(frozen=True)
@@ -60,24 +65,9 @@ class StandardModel:
 
 def settings_from(data: dict[str, Any]) -> Settings:
     """Settings from what a browser sent; raises FRDiffError with a sentence."""
-    try:
-        source = data.get("schedule")
-        settings = Settings(
-            steps=int(data.get("steps", Settings.steps)),
-            sampler_name=str(data.get("sampler_name", Settings.sampler_name)),
-            scheduler=str(data.get("scheduler", Settings.scheduler)),
-            denoise=float(data.get("denoise", Settings.denoise)),
-            start_at_step=int(data.get("start_at_step", Settings.start_at_step)),
-            end_at_step=int(data.get("end_at_step", Settings.end_at_step)),
-            speedup=float(data.get("speedup", Settings.speedup)),
-            schedule=(str(source["node"]), tuple(sorted(source["inputs"].items()))) if source else None,
-        )
-        # What cannot be a key of the cache cannot be a widget's value.
-        hash(settings)
-    except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
-        raise FRDiffError("The request for a plan could not be read.") from error
-    if not 1 <= settings.steps <= MAX_STEPS:
-        raise FRDiffError(f"The number of steps is {settings.steps}; it must be between 1 and {MAX_STEPS}.")
+    settings = Settings(**widget_values(_widgets(), data), schedule=_source(data.get("schedule")))
+    if settings.denoise and settings.steps / settings.denoise > MOST_LEVELS:
+        raise FRDiffError(f"{settings.steps} steps are too many at denoise {settings.denoise:g}: take fewer of them.")
     return settings
 
 
@@ -90,9 +80,9 @@ def plan(settings: Settings) -> dict[str, Any]:
 def _plan(settings: Settings, _: Any) -> dict[str, Any]:
     schedule = _schedule(settings)
     model = StandardModel()
-    levels = run_sigmas(model, settings)
+    levels, sampler = _of_the_host(model, settings)
     sigmas = levels.tolist()
-    response = rehearse(comfy.samplers.sampler_object(settings.sampler_name), levels, model)
+    response = rehearse(sampler, levels, model)
     run = sampling_run(sigmas, noise_levels_of(model), response if schedule and schedule.options.adapts else None)
     steps = (schedule or Schedule("off")).plan(run)
     return {
@@ -108,6 +98,19 @@ def cells_data(cells: list[Cell]) -> list[dict[str, Any]]:
     return [dict(vars(cell)) for cell in cells]
 
 
+def _of_the_host(model: Any, settings: Settings) -> tuple[torch.Tensor, Any]:
+    """The noise levels and the sampler object; FRDiffError where they cannot be had without the model."""
+    try:
+        levels = run_sigmas(model, settings)
+        if not torch.isfinite(levels).all():
+            raise ValueError("not every noise level is a number")
+        return levels, comfy.samplers.sampler_object(settings.sampler_name)
+    except Exception as error:
+        # Samplers and schedulers of other packs raise what they like.
+        names = f"{settings.sampler_name} with {settings.scheduler}"
+        raise FRDiffError(f"The plan is known when the run starts: {names} says {str(error)!r} before it.") from error
+
+
 def run_sigmas(model: Any, settings: Settings) -> torch.Tensor:
     """The noise levels that the host's KSampler gives a run, one more than there are steps."""
     sampler = comfy.samplers.KSampler(
@@ -117,22 +120,48 @@ def run_sigmas(model: Any, settings: Settings) -> torch.Tensor:
     return sigmas if len(sigmas) > 1 else sigmas[:0]
 
 
+def _widgets() -> list[Any]:
+    """The widgets of Settings. Made for each request: other packs add samplers and schedulers."""
+    return [
+        *(widget for widget in sampler_inputs("seed") if widget.id in ("steps", "sampler_name", "scheduler")),
+        io.Float.Input("denoise", min=0.0, max=1.0),
+        io.Int.Input("start_at_step", min=0, max=MAX_STEPS),
+        io.Int.Input("end_at_step", min=0, max=MAX_STEPS),
+        speedup_input(),
+    ]
+
+
+def _source(source: Any) -> tuple[str, tuple[tuple[str, Any], ...]] | None:
+    """The node that makes a schedule, with the widgets of it that count, as a key for the cache."""
+    if source is None:
+        return None
+    if not isinstance(source, dict) or not isinstance(source.get("inputs"), dict):
+        raise FRDiffError(UNREADABLE)
+    name, inputs = source.get("node"), source["inputs"]
+    if name not in (*SCHEDULE_NODES, *FILE_WIDGETS):
+        raise FRDiffError("The plan is known when the run starts: it comes from a node that has to run first.")
+    widgets = _schedule_widgets(name)
+    values = widget_values(widgets, inputs)
+    missing = [widget.id for widget in widgets if widget.id not in values and not widget.optional]
+    if missing:
+        raise FRDiffError(f"The request for a plan has no value for {', '.join(missing)}.")
+    return name, tuple(sorted(values.items()))
+
+
+def _schedule_widgets(name: str) -> list[Any]:
+    if name in FILE_WIDGETS:
+        # A file may have gone, which its reader says better than a list of names.
+        return [io.String.Input(FILE_WIDGETS[name]), speedup_input()]
+    return NODE_CLASS_MAPPINGS[name].define_schema().inputs
+
+
 def _schedule(settings: Settings) -> Schedule | None:
     if settings.schedule is None:
         return chosen(settings.speedup, None)
     name, inputs = settings.schedule[0], dict(settings.schedule[1])
-    try:
-        if name in FILE_WIDGETS:
-            return calibrated(read_schedule(file_of(name, inputs)), float(inputs["speedup"]))
-        node = NODE_CLASS_MAPPINGS.get(name) if name in SCHEDULE_NODES else None
-        if node is None:
-            raise FRDiffError("The plan is known when the run starts: it comes from a node that has to run first.")
-        wanted = inspect.signature(node.execute).parameters
-        return node.execute(**{key: value for key, value in inputs.items() if key in wanted}).result[0]
-    except FRDiffError:
-        raise
-    except (TypeError, ValueError, KeyError) as error:
-        raise FRDiffError("The request for a plan could not be read.") from error
+    if name in FILE_WIDGETS:
+        return calibrated(read_schedule(file_of(name, inputs)), inputs["speedup"])
+    return NODE_CLASS_MAPPINGS[name].execute(**inputs).result[0]
 
 
 def _file_stamp(settings: Settings) -> Any:

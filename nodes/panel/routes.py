@@ -49,7 +49,8 @@ async def _answer(request: web.Request, make: Callable[[dict[str, Any]], dict[st
         answer = await asyncio.to_thread(make, body)
     except FRDiffError as error:
         return web.json_response({"error": str(error)}, status=400)
-    except ValueError:
+    except (ValueError, LookupError, OSError, RecursionError):
+        # No JSON, an unknown charset, a file that goes while it is read, lists in lists.
         return web.json_response({"error": UNREADABLE}, status=400)
     return web.json_response(answer)
 

@@ -168,7 +168,7 @@ SWEEP = Graph(
         "plot": Node("PreviewImage", (1230, 490), title="Speed and error", size=(420, 300)),
         "note": note(
             "**FRDiff Sweep** samples the same picture at several dials and schedules, and as often with fewer plain "
-            "steps that take just as long. All times are measured on your machine.\n\n"
+            "steps that compute as much. All times are measured on your machine.\n\n"
             "- In the plot, lower and further right is better. If the triangles lie below the dots, take fewer steps "
             "instead.\n"
             "- The first run is the plain one. It takes one run more to warm up.\n"

@@ -1,6 +1,7 @@
 """What people do with the step map, in a real browser: turn the dial, queue, interrupt, reload."""
 
 import json
+import re
 
 import pytest
 from stepmaps import (
@@ -108,6 +109,7 @@ def test_interrupt_says_stopped_and_the_next_run_is_whole(page):
     wait_for_summary(page, "stopped")
     done = sum(cell["state"] == "done" for cell in cells(page))
     assert 0 < done < 400
+    assert re.match(r"stopped at step \d+ of 400, \d+ computed", summary(page))
     turn(page, "steps", 20)
     queue(page)
     page.wait(f"(id) => ({SUMMARY})(id).startsWith('10 of 20 steps computed, ')", SAMPLER, 60)

@@ -1,5 +1,7 @@
 """What a run says of its time."""
 
+import dataclasses
+
 import pytest
 import torch
 from driver import call, start
@@ -14,7 +16,7 @@ def report(seconds, *evaluations):
         StepRecord(step, 1.0, kind, kind, 1.0, ms, calls=int(kind != "skip"), asked=1)
         for step, (kind, ms) in enumerate(evaluations)
     ]
-    return RunReport("test", len(made), seconds, records=made)
+    return RunReport("test", len(made), seconds, finished=True, records=made)
 
 
 def test_speedups_of_the_network_and_of_the_whole_run():
@@ -52,7 +54,7 @@ def test_a_speedup_is_never_told_above_what_the_counts_allow():
 def test_what_another_cache_answered_is_in_no_count_and_no_speedup():
     run = report(0.4, ("full", 100.0), ("skip", 1.0), ("full", 100.0), ("skip", 1.0))
     answered = StepRecord(4, 1.0, "full", "full", 1.0)
-    more = RunReport("test", 5, 0.4, records=[*run.records, answered])
+    more = RunReport("test", 5, 0.4, finished=True, records=[*run.records, answered])
     assert more.counts == run.counts and more.answered_elsewhere == 1
     assert more.network_speedup == run.network_speedup and more.speedup_limit == 2.0
     assert more.line().startswith("2 of 5 steps computed") and "1 answered without the network" in more.text()
@@ -61,7 +63,46 @@ def test_what_another_cache_answered_is_in_no_count_and_no_speedup():
 def test_a_run_that_was_not_seen_counts_nothing():
     run = RunReport("off", 20, 1.0, finished=True, reasons=[DIAL_OFF])
     assert run.line() == DIAL_OFF.sentence and "computed" not in run.text() and "0 " not in run.line()
-    assert RunReport("2x", 20).line() == "No step was made."
+    assert RunReport("2x", 20, finished=True).line() == "No step was made."
+
+
+@pytest.mark.parametrize(
+    ("evaluations", "line"),
+    [
+        ((), "Stopped before the first step."),
+        ((("full", 1.0),), "Stopped at step 1 of 20: 1 computed."),
+        ((("full", 1.0),) * 3, "Stopped at step 3 of 20: 3 computed."),
+        ((("full", 1.0), ("skip", 1.0), ("partial", 1.0)),
+         "Stopped at step 3 of 20: 1 computed, 1 computed in part, 1 skipped."),
+    ],
+)  # fmt: skip
+def test_a_stopped_run_says_how_far_it_came(evaluations, line):
+    stopped = dataclasses.replace(report(0.1, *evaluations), steps=20, finished=False)
+    assert stopped.line() == line and stopped.text().startswith(line)
+    other = dataclasses.replace(stopped, reasons=[OTHER_CACHE])
+    assert "computed" not in other.line().split(OTHER_CACHE.sentence)[0] and OTHER_CACHE.sentence in other.line()
+
+
+def test_what_was_begun_when_a_run_was_stopped_is_not_called_answered():
+    begun = dataclasses.replace(report(0.1, ("full", 1.0), ("full", 1.0)), steps=9, finished=False)
+    begun.records[-1].calls = 0
+    assert begun.line() == "Stopped at step 2 of 9: 1 computed." and "answered without" not in begun.text()
+
+
+def test_steps_of_several_evaluations_are_counted_as_steps_where_a_run_was_stopped():
+    stopped = dataclasses.replace(report(0.1, *[("full", 1.0)] * 3), steps=9, finished=False)
+    for record, step in zip(stopped.records, (0, 0, 1), strict=True):
+        record.step = step
+    assert stopped.line() == "Stopped at step 2 of 9: 3 computed."
+
+
+def test_one_is_not_called_many():
+    one = report(0.1, ("full", 1.0))
+    assert one.line() == "The only step was computed." and "1 step, 1 network evaluation\n" in one.text()
+    assert dataclasses.replace(one, steps=2).line() == "The only evaluation was computed."
+    assert report(0.1, ("skip", 1.0)).line().startswith("0 of 1 step computed")
+    many = report(0.1, ("full", 1.0), ("full", 1.0))
+    assert many.line() == "All 2 steps computed." and "2 steps, 2 network evaluations\n" in many.text()
 
 
 def test_slower_is_not_called_faster():

@@ -1,7 +1,10 @@
 """The step map's server side: plans without a model, and what browsers are told of runs."""
 
+import asyncio
 import dataclasses
 import importlib
+import json
+import random
 import types
 
 import pytest
@@ -89,6 +92,11 @@ def test_a_schedule_node_plans_as_it_executes(planning):
     assert ask(planning, steps=12, speedup=1.0)["off"] is True
 
 
+CUSTOM = {
+    "preset": "custom", "interval": 2, "score_mixing": True, "first_full": 1, "last_full": 0, "budget_mb": 64.0,
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -100,12 +108,123 @@ def test_a_schedule_node_plans_as_it_executes(planning):
         {"schedule": {"node": "FRDiffSchedule", "inputs": {"preset": "paper M=2"}}},
         {"schedule": "FRDiffSchedule"},
         {"schedule": {"node": "FRDiffSchedule", "inputs": {"preset": ["a list"]}}},
+        {"sampler_name": "no such sampler"},
+        {"sampler_name": 3},
+        {"scheduler": "no such scheduler"},
+        {"denoise": 2.0},
+        {"steps": 10000, "denoise": 1e-9},
+        {"start_at_step": -1},
+        {"schedule": {"node": "FRDiffSchedule", "inputs": {**CUSTOM, "interval": 0}}},
+        {"schedule": {"node": "FRDiffSchedule", "inputs": {**CUSTOM, "forecaster": "no such forecaster"}}},
+        {"schedule": {"node": "FRDiffSchedule", "inputs": {**CUSTOM, "guard": "no"}}},
+        {"schedule": {"node": "FRDiffScheduleLoader", "inputs": {"file": "shipped: demo_unet_20", "speedup": None}}},
     ],
 )
 def test_a_wrong_request_is_a_sentence(planning, pack, data):
     errors = importlib.import_module(f"{pack.__name__}.frdiff.errors")
     with pytest.raises(errors.FRDiffError, match=r"\.$"):
         ask(planning, **data)
+
+
+RIGHT = {
+    "steps": 9, "sampler_name": "dpm_2", "scheduler": "karras", "denoise": 0.7, "start_at_step": 1, "end_at_step": 8,
+    "speedup": 2.0, "schedule": {"node": "FRDiffSchedule", "inputs": CUSTOM},
+}  # fmt: skip
+ANYTHING = [
+    None, True, 0, -1, 1, 3, 10**400, 0.5, 1e-300, float("nan"), float("inf"), "", "7", "euler", "\ud800", "x" * 300,
+    "../x", "shipped: demo_unet_20", "paper M=2", [], [1], {}, {"node": "FRDiffSchedule"},
+    {"node": "FRDiffAutoFR", "inputs": {"name": "a\0b", "speedup": 2.0}}, {"node": [], "inputs": {}},
+    {"node": "FRDiffScheduleLoader", "inputs": {"file": "x" * 300, "speedup": 2.0}},
+]  # fmt: skip
+
+
+def answers(pack, address, bodies, headers=None):
+    """The status and the body of each answer of the route that a browser would ask."""
+    from aiohttp import test_utils, web
+
+    routes = importlib.import_module(f"{pack.__name__}.nodes.panel.routes")
+
+    async def ask_all():
+        app = web.Application()
+        app.router.add_post("/frdiff/plan", routes.plan_route)
+        app.router.add_post("/frdiff/front", routes.front_route)
+        async with test_utils.TestClient(test_utils.TestServer(app)) as client:
+            sent = [await client.post(address, data=body, headers=headers) for body in bodies]
+            return [(answer.status, await answer.text()) for answer in sent]
+
+    return asyncio.run(ask_all())
+
+
+def assert_an_answer_or_a_sentence(status, text):
+    def refuse(constant):
+        raise AssertionError(f"{constant} is no JSON")
+
+    answer = json.loads(text, parse_constant=refuse)
+    assert status in (200, 400), text
+    assert status == 200 or answer["error"].endswith("."), text
+
+
+def changed(rng, right):
+    """A request with some of its values replaced by anything."""
+    data = {name: rng.choice(ANYTHING) if rng.random() < 0.3 else value for name, value in right.items()}
+    schedule = data.get("schedule")
+    if schedule == RIGHT["schedule"]:
+        data["schedule"] = {**schedule, "inputs": changed(rng, schedule["inputs"])}
+    return data
+
+
+def test_every_request_for_a_plan_gets_an_answer_or_a_sentence(pack):
+    rng = random.Random(17)
+    each = [{**RIGHT, name: value} for name in RIGHT for value in ANYTHING]
+    custom = [
+        {**RIGHT, "schedule": {"node": "FRDiffSchedule", "inputs": {**CUSTOM, name: value}}}
+        for name in (*CUSTOM, "forecaster", "stages", "guard") for value in ANYTHING
+    ]  # fmt: skip
+    bodies = [RIGHT, *each, *custom, *(changed(rng, RIGHT) for _ in range(200)), *ANYTHING]
+    made = answers(pack, "/frdiff/plan", [json.dumps(body) for body in bodies])
+    assert made[0][0] == 200 and {status for status, _ in made} == {200, 400}
+    for status, text in made:
+        assert_an_answer_or_a_sentence(status, text)
+
+
+@pytest.mark.parametrize("address", ["/frdiff/plan", "/frdiff/front"])
+def test_what_is_no_json_is_a_sentence(pack, address):
+    for status, text in answers(pack, address, [b"", b"{", b"\xff\xfe{", b"[" * 10**5, b"9" * 10**5]):
+        assert status == 400 and json.loads(text)["error"].endswith(".")
+    strange = {"Content-Type": "application/json; charset=nothing"}
+    assert [status for status, _ in answers(pack, address, [b"{}"], strange)] == [400]
+
+
+def test_every_request_for_a_front_gets_an_answer_or_a_sentence(pack, folder):
+    bodies = [
+        {"node": node, "inputs": {name: value}}
+        for node, name in (("FRDiffAutoFR", "name"), ("FRDiffScheduleLoader", "file")) for value in ANYTHING
+    ]  # fmt: skip
+    for status, text in answers(pack, "/frdiff/front", [json.dumps(body) for body in [*bodies, *ANYTHING]]):
+        assert_an_answer_or_a_sentence(status, text)
+
+
+def test_every_sampler_and_scheduler_has_a_plan_or_a_sentence(pack, host):
+    import comfy.samplers
+
+    samplers, schedulers = comfy.samplers.KSampler.SAMPLERS, comfy.samplers.KSampler.SCHEDULERS
+    bodies = [{"steps": 6, "sampler_name": sampler} for sampler in samplers]
+    bodies += [
+        {"steps": steps, "scheduler": scheduler, "denoise": denoise}
+        for scheduler in schedulers for steps in (1, 2, 3) for denoise in (0.0, 0.3, 1.0)
+    ]  # fmt: skip
+    for status, text in answers(pack, "/frdiff/plan", [json.dumps(body) for body in bodies]):
+        assert_an_answer_or_a_sentence(status, text)
+
+
+def test_what_another_packs_scheduler_raises_is_told(planning, pack, monkeypatch):
+    def levels(model, settings):
+        raise KeyError("a table of its own")
+
+    monkeypatch.setattr(planning, "run_sigmas", levels)
+    errors = importlib.import_module(f"{pack.__name__}.frdiff.errors")
+    with pytest.raises(errors.FRDiffError, match=r"euler with normal says .*a table of its own.*\.$"):
+        ask(planning, steps=31)
 
 
 def test_the_plan_knows_which_samplers_add_noise(planning, host):
@@ -189,6 +308,8 @@ def test_an_interrupted_run_is_stopped(live, host, demo, sent):
     finally:
         handle.remove()
     assert sent[-1][1]["state"] == "stopped" and sent[-1][1]["report"]["finished"] is False
+    told = sent[-1][1]
+    assert told["report"]["line"].startswith(f"Stopped at step {max(told['cells']) + 1} of 20: ")
 
 
 def test_without_a_server_nothing_is_sent(live, host, demo):

@@ -161,24 +161,38 @@ function planWords(answer, example) {
 
 function runWords(run, cells) {
   if (run.state === "running") {
-    const counts = countsOf(cells.filter((cell) => cell.evaluations))
     const at = { current: (run.current ?? 0) + 1, total: cells.length }
-    const part = counts.partial ? say("inPart", counts) : null
-    return [say("running", at), `${counts.full} ${say("full")}`, part, counts.skip ? say("skipped", counts) : null]
-      .filter(Boolean)
-      .join(", ")
+    return [say("running", at), ...kindWords(countsOf(cells.filter((cell) => cell.evaluations)))].join(", ")
   }
+  if (run.state === "stopped") return stoppedWords(run, cells)
   const { counts, steps, speedup, bytes_kept: bytes, line } = run.report
   const total = totalOf(counts) + (run.report.answered_elsewhere ?? 0)
   // Nothing was reused: the server's own sentence says why.
-  const all = counts.full === total
-  const words = [
-    say(total === steps || run.state === "stopped" ? "counts" : "evaluations", { ...counts, total }),
+  if (counts.full === total) return line
+  return [
+    say(total === steps ? "counts" : "evaluations", { ...counts, total }),
     speedup >= 1.005 ? say("faster", { speedup: speedup.toFixed(2) }) : null,
     say("kept", { mb: (bytes / 1e6).toFixed(1) })
+  ]
+    .filter(Boolean)
+    .join(", ")
+}
+
+/** How far a run came that was stopped. */
+function stoppedWords(run, cells) {
+  const { counts, steps, reasons, line } = run.report
+  const step = Math.max(...cells.filter((cell) => cell.evaluations).map((cell) => cell.step + 1))
+  // Before the first step, or where another cache does the work: the server's own sentence says so.
+  if (!Number.isFinite(step) || reasons?.some((reason) => reason.code === "other-cache")) return line
+  return [say("stopped", { step, total: steps }), ...kindWords(counts)].join(", ")
+}
+
+function kindWords(counts) {
+  return [
+    counts.full ? `${counts.full} ${say("full")}` : null,
+    counts.partial ? say("inPart", counts) : null,
+    counts.skip ? say("skipped", counts) : null
   ].filter(Boolean)
-  const text = all ? line : words.join(", ")
-  return run.state === "stopped" ? `${say("stopped")}: ${text}` : text
 }
 
 function cellWords(group, total) {
@@ -194,9 +208,13 @@ function cellWords(group, total) {
     say(cell.kind),
     cell.kind === cell.planned ? null : say("changed", { planned: say(cell.planned) }),
     say("sigma", { sigma: Number(cell.sigma.toPrecision(3)) }),
-    cell.ms ? say("ms", { ms: cell.ms.toFixed(1) }) : null,
-    cell.forecast_error == null ? null : say("error", { error: (cell.forecast_error * 100).toPrecision(2) })
+    cell.ms ? timeWords(cell.ms) : null,
+    cell.forecast_error == null ? null : say("error", { error: Number((cell.forecast_error * 100).toPrecision(2)) })
   ]
     .filter(Boolean)
     .join(", ")
+}
+
+function timeWords(ms) {
+  return ms >= 1000 ? say("seconds", { seconds: (ms / 1000).toFixed(2) }) : say("ms", { ms: ms.toFixed(1) })
 }
