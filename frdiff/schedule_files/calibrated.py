@@ -24,7 +24,7 @@ ROUNDING = 1e-9
 MORE_CALLS = {"made_for": "a sampler that evaluates once for each step", "this": "evaluates more often"}
 ADDED_NOISE = {"made_for": "a deterministic sampler", "this": "adds noise"}
 
-FILE_OPTIONS = RunOptions(guarded=True, adapts=True, inner=True)
+FILE_OPTIONS = RunOptions(guarded=True, adapts=True, inner=True, measures=True)
 
 
 @dataclass(frozen=True)
