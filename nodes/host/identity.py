@@ -15,7 +15,7 @@ class CallNumbers:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._next: dict[Hashable, int] = {}
-        self._networks: dict[int, int] = {}
+        self._networks: dict[Hashable, dict[int, int]] = {}
 
     def start(self) -> None:
         """Begin an evaluation."""
@@ -23,9 +23,11 @@ class CallNumbers:
             self._next.clear()
 
     def numbered(self, key: Hashable, network: torch.nn.Module) -> tuple[Hashable, int, int]:
-        """The key with the number of the network in this run, and of this call among those of the same key."""
+        """The key with the number of the network among those called with it, and of this call among the network's."""
         with self._lock:
-            of_network = self._networks.setdefault(id(network), len(self._networks))
+            # By key: of the networks of several devices, whose keys differ, chance says which comes first.
+            networks = self._networks.setdefault(key, {})
+            of_network = networks.setdefault(id(network), len(networks))
             number = self._next.get((key, of_network), 0)
             self._next[key, of_network] = number + 1
         return key, of_network, number
