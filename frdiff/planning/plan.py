@@ -90,7 +90,8 @@ class Plan:
     @property
     def counts(self) -> dict[StepKind, int]:
         """How many evaluations of each kind there are."""
-        return {kind: self.kinds.count(kind) for kind in StepKind}
+        kinds = self.kinds
+        return {kind: kinds.count(kind) for kind in StepKind}
 
     @property
     def longest_gap(self) -> int:

@@ -15,7 +15,6 @@ from ...frdiff.engine import Engine, MakeEngine, NetworkCall, RunFacts
 from ...frdiff.errors import FRDiffError
 from ...frdiff.planning.presets import EVERY_STEP, for_speedup
 from ...frdiff.planning.schedule import Schedule
-from ...frdiff.reasons import OTHER_CACHE
 from ...frdiff.reporting.report import RunReport
 from ...frdiff.runtime.budget import HostMemory, is_out_of_memory
 from ...frdiff.runtime.session import Session
@@ -57,9 +56,8 @@ def attach(model: Any, schedule: Schedule | None, tell: TellReport, observe: Obs
     def session(facts: RunFacts) -> Session:
         # Two caches that do not know of each other would repeat each other's repetitions.
         run = Session(EVERY_STEP if facts.other_cache else schedule, facts, memory, observe)
-        for reason in (note, OTHER_CACHE if facts.other_cache else None):
-            if reason:
-                run.report.add_reason(reason)
+        if note:
+            run.report.add_reason(note)
         return run
 
     return attach_engine(model, session, tell, schedule.options.needs_response)
