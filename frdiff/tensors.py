@@ -107,13 +107,15 @@ def combine(weights: Sequence[float], values: Sequence[Any], dtype: torch.dtype 
     return pytree.tree_unflatten(summed, pytree.tree_flatten(values[0])[1])
 
 
-def relative_error(estimate: Any, truth: Any) -> float:
-    """`|estimate - truth| / |truth|` of two outputs (B, ...), the worst element of the batch; waits for the device.
+def relative_errors(estimate: Any, truth: Any, nothing: Any = None) -> torch.Tensor:
+    """`|estimate - truth| / |truth - nothing|` (B) of outputs (B, ...); of several tensors the worst.
 
-    See docs/math.md, equation 6.1.
+    Without `nothing` it is zero. See docs/math.md, equation 6.1.
     """
-    pairs = zip(tensors_in(estimate), tensors_in(truth), strict=True)
-    return max(float(_relative_errors(a, b).max()) for a, b in pairs)
+    zeros = [0.0] * len(tensors_in(truth))
+    of_nothing = zeros if nothing is None else tensors_in(nothing)
+    each = zip(tensors_in(estimate), tensors_in(truth), of_nothing, strict=True)
+    return torch.stack([_relative_errors(*three) for three in each]).amax(dim=0)
 
 
 def _leaves(value: Any) -> list[Any]:
@@ -151,8 +153,8 @@ def _weighted_sum(
     return total.to(dtype or first.dtype)
 
 
-def _relative_errors(estimate: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """(B, ...), (B, ...) -> (B,)."""
+def _relative_errors(estimate: torch.Tensor, truth: torch.Tensor, nothing: torch.Tensor | float) -> torch.Tensor:
+    """(B, ...), (B, ...), (B, ...) -> (B,)."""
     apart = norm((estimate.float() - truth.float()).flatten(1), dim=1)
-    size = norm(truth.float().flatten(1), dim=1)
+    size = norm((truth.float() - nothing).flatten(1), dim=1)
     return apart / size.clamp(min=torch.finfo(torch.float32).tiny)

@@ -38,6 +38,10 @@ class Prediction:
             return remembered
         return combine((1 / self.level.c_out, -self.level.c_skip / self.level.c_out), (remembered, x), dtype)
 
+    def nothing(self, x: Any) -> Any:
+        """What stands for an input (B, C, ...) that is left as it is: itself if denoised, None for a raw output of 0."""
+        return x if self.x0 else None
+
     def corrected(self, output: Any, correction: Any) -> Any:
         """A raw output with a correction of what is remembered, of its shape (docs/math.md, equation 0.6)."""
         return combine((1.0, 1 / self.level.c_out if self.x0 else 1.0), (output, correction))

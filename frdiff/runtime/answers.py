@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from ..blocks.invariants import Invariants
 from ..blocks.network_stages import NetworkStages
 from ..blocks.stages import Stage, StageCall
@@ -20,7 +22,7 @@ from ..planning.plan import StepKind, StepPlan
 from ..planning.schedule import RunOptions
 from ..reasons import NO_FORECAST
 from ..store import Stream
-from ..tensors import can_be_forecast, combine, dtype_of, relative_error, same_shapes
+from ..tensors import can_be_forecast, combine, dtype_of, relative_errors, same_shapes
 from .budget import MemoryBudget
 from .follower import Evaluation, PlanFollower
 
@@ -41,25 +43,24 @@ class PlannedCall:
 class Answers:
     """Makes the `forward` that answers for the network in a call.
 
-    `computed` is called whenever the network computes; `tested`, where the truth is known, with a call and how to get
-    the relative error that its forecast would have had. A stream and its repair belong to one call of an evaluation,
-    so that threads need no lock here.
+    `computed` is called whenever the network computes. A stream and its repair belong to one call of an evaluation, so
+    that threads need no lock here.
     """
 
     def __init__(
         self, options: RunOptions, facts: RunFacts, follower: PlanFollower, budget: MemoryBudget, stages: NetworkStages,
-        computed: Callable[[], None], tested: Callable[[PlannedCall, Callable[[], float]], None],
+        computed: Callable[[], None],
     ) -> None:  # fmt: skip
         self._options = options
         self._follower = follower
         self._budget = budget
         self._stages = stages
         self._count = computed
-        self._tested = tested
         self._invariants = Invariants(budget.store)
         self._x0: bool = bool(follower.stochastic)
         self._repair = self._repair_of(facts)
         self._gain = Gain(self._x0) if options.measures else None
+        self._errors: list[torch.Tensor] = []
         self._held: dict[Hashable, tuple[Stage, ...]] = {}
         self._compiled: set[int] = set()
 
@@ -84,6 +85,7 @@ class Answers:
             self.forget()
             self._repair, self._x0 = None, evaluation.prediction.x0
             self._gain = Gain(self._x0) if self._gain else None
+        self._errors.clear()
         if self._gain:
             self._gain.begin()
 
@@ -96,6 +98,18 @@ class Answers:
         """Note what the guider made of the evaluation's calls, of the latent's shape."""
         if self._gain:
             self._gain.ended(denoised)
+
+    def forecast_error(self) -> float | None:
+        """How far off the answer to a computed evaluation would have been; waits for the device.
+
+        That of the guided output where it was seen, else that of the worst call; None where nothing was tested.
+        """
+        if not self._errors:
+            return None
+        guided = self._gain.errors if self._gain else None
+        found = float((torch.stack(self._errors) if guided is None else guided).max())
+        self._errors.clear()
+        return found
 
     def forget(self) -> None:
         """Forget everything."""
@@ -129,7 +143,7 @@ class Answers:
 
     def _skipped(self, planned: PlannedCall, stream: Stream) -> Any:
         evaluation = planned.evaluation
-        forecast, repair = self._measured_forecast(evaluation, stream), self._repairing(evaluation)
+        forecast, repair = self._measured_forecast(planned, stream), self._repairing(evaluation)
         if repair:
             addition = repair.of_forecast(planned.key, evaluation.step, evaluation.level.time, forecast)
             forecast = forecast if addition is None else combine((1.0, 1.0), (forecast, addition))
@@ -146,11 +160,12 @@ class Answers:
             self._follower.refuse(NO_FORECAST)
             return output
         remembered, rule = evaluation.prediction.remembered(output, planned.call.x), self._weights(evaluation)
-        if stream.outputs:
-            self._tested(planned, lambda: relative_error(self._measured_forecast(evaluation, stream), remembered))
+        if stream.outputs and evaluation.tests:
+            answer = self._measured_forecast(planned, stream)
+            self._errors.append(relative_errors(answer, remembered, evaluation.prediction.nothing(planned.call.x)).max())
         if self._gain and len(stream.outputs) > 1:
             weights = rule(evaluation.level.time, list(stream.times))
-            self._gain.tried(planned.key, weights, list(stream.outputs), remembered)
+            self._gain.tried(planned.key, weights, list(stream.outputs), remembered, planned.call.x)
         store.keep_output(stream, evaluation.level.time, evaluation.number, remembered, dtype_of(output))
         repair = self._repairing(evaluation)
         correction = repair.of_computed(planned.key, evaluation.step, stream, rule) if repair else None
@@ -164,7 +179,7 @@ class Answers:
             output = self._computed(compute)
         if mix == 1:
             return output
-        forecast = self._measured_forecast(evaluation, stream)
+        forecast = self._measured_forecast(planned, stream)
         forecast = evaluation.prediction.raw(forecast, planned.call.x, stream.dtype)
         return combine((mix, 1 - mix), (output, forecast))
 
@@ -175,10 +190,10 @@ class Answers:
     def _forecast(self, evaluation: Evaluation, stream: Stream) -> Any:
         return combine(self._weights(evaluation)(evaluation.level.time, list(stream.times)), list(stream.outputs))
 
-    def _measured_forecast(self, evaluation: Evaluation, stream: Stream) -> Any:
+    def _measured_forecast(self, planned: PlannedCall, stream: Stream) -> Any:
         """The forecast, as far as the run has shown that it is better than repetition."""
-        forecast = self._forecast(evaluation, stream)
-        return self._gain.applied(forecast, stream.outputs[-1]) if self._gain else forecast
+        forecast = self._forecast(planned.evaluation, stream)
+        return self._gain.applied(forecast, stream.outputs[-1], planned.call.x) if self._gain else forecast
 
     def _weights(self, evaluation: Evaluation) -> Weights:
         if not evaluation.prediction.x0:

@@ -38,8 +38,8 @@ class Evaluation:
     """One evaluation of the sampler.
 
     `number` counts from 1, `step` is the solver step. `planned` is what the plan says, `plan` what is done: a guard
-    may refuse a skip. A remembered output may be `max_age` evaluations old. `prediction` is what is remembered and
-    forecast at the noise level of the evaluation.
+    may refuse a skip. A remembered output may be `max_age` evaluations old. `tests` says that it comes after a skipped
+    one, so that it shows how good forecasts are. `prediction` is what is remembered and forecast at its noise level.
     """
 
     number: int
@@ -47,6 +47,7 @@ class Evaluation:
     planned: StepPlan
     plan: StepPlan
     max_age: int
+    tests: bool
     prediction: Prediction
 
     @property
@@ -77,7 +78,7 @@ class PlanFollower:
         self._refusal = self._reason_to_refuse()
         self._evaluations: list[Evaluation] = []
         self._make_plan()
-        self.guard = Guard(self.plan.counts[StepKind.SKIP]) if schedule.options.guarded else None
+        self._guard = Guard() if schedule.options.guarded else None
 
     def begin(self, sigma: float, x: object) -> Evaluation:
         """The evaluation that begins at `sigma` with input `x` (B, C, ...), None where that is not known."""
@@ -89,7 +90,8 @@ class PlanFollower:
         done = planned if self._may_skip(planned) else StepPlan(StepKind.FULL)
         # Raw outputs are remembered as they are, whatever they count for.
         prediction = Prediction(bool(self.stochastic), self._level_of(sigma))
-        evaluation = Evaluation(len(self._evaluations) + 1, step, planned, done, self.max_age, prediction)
+        tests = self._guard is not None and bool(self._evaluations) and self._evaluations[-1].planned.kind is StepKind.SKIP
+        evaluation = Evaluation(len(self._evaluations) + 1, step, planned, done, self.max_age, tests, prediction)
         self._evaluations.append(evaluation)
         return evaluation
 
@@ -113,6 +115,11 @@ class PlanFollower:
         if self._watch:
             self._watch.called(result)
 
+    def tested(self, error: float) -> None:
+        """Note the relative error of the forecasts that a computed evaluation has tested."""
+        if self._guard:
+            self._guard.tested(error)
+
     def reasons(self) -> Iterable[Reason]:
         """What the plan could not do."""
         if self._refusal:
@@ -127,8 +134,8 @@ class PlanFollower:
             yield shortfall
         elif not self._refusal and all(kind is StepKind.FULL for kind in self.plan.kinds):
             yield NOTHING_TO_SKIP.of(steps=self.steps)
-        if self.guard and self.guard.computed:
-            yield GUARDED.of(count=self.guard.computed)
+        if self._guard and self._guard.computed:
+            yield GUARDED.of(count=self._guard.computed)
 
     @property
     def stochastic(self) -> bool | None:
@@ -189,7 +196,7 @@ class PlanFollower:
         return step
 
     def _may_skip(self, step: StepPlan) -> bool:
-        return step.kind is not StepKind.SKIP or self.guard is None or self.guard.allows_skip()
+        return step.kind is not StepKind.SKIP or self._guard is None or self._guard.allows_skip()
 
     def _refuse_strange_levels(self, step: int, sigma: float) -> None:
         """Refuse to skip for a sampler that enters a step elsewhere than at the step's own noise level."""

@@ -51,7 +51,7 @@ class Session:
         self._own_state = OwnState()
         self._reuse_check = ReuseCheck(self._stages, self._budget)
         self._answers = Answers(
-            options, facts, self._follower, self._budget, self._stages, self._count, self._note_error
+            options, facts, self._follower, self._budget, self._stages, self._count
         )
         self._evaluation: Evaluation | None = None
         self._started = time.perf_counter()
@@ -75,6 +75,7 @@ class Session:
 
     def begin_evaluation(self, sigma: float, x: object = None) -> None:
         """Start an evaluation with input `x` (B, C, ...): one decision for all its network calls."""
+        self._note_forecast_error()
         evaluation = self._evaluation = self._follower.begin(sigma, x)
         kinds = evaluation.plan.kind.value, evaluation.planned.kind.value
         self.report.records.append(StepRecord(evaluation.step, sigma, *kinds, evaluation.plan.mix))
@@ -87,6 +88,7 @@ class Session:
         """Note what the evaluation returned to the sampler, (B, C, ...) or whatever it is."""
         self._follower.noted(denoised)
         self._answers.ended(denoised)
+        self._note_forecast_error()
 
     def call(self, call: NetworkCall) -> Any:
         """Answer one network call of the evaluation that was begun."""
@@ -109,6 +111,7 @@ class Session:
     def close(self, finished: bool = True) -> RunReport:
         """End the run: forget everything and return the report."""
         self._clock.finish()
+        self._note_forecast_error()
         report = self.report
         report.seconds = time.perf_counter() - self._started
         report.finished = finished
@@ -159,14 +162,9 @@ class Session:
         with self._lock:
             self.report.records[-1].calls += 1
 
-    def _note_error(self, planned: PlannedCall, error_of: Callable[[], float]) -> None:
-        """At a full step after a skipped one, note the error that the forecast would have had."""
-        before, record = self.report.records[-2:-1], self.report.records[-1]
-        if not self._follower.guard or not before or before[0].kind != StepKind.SKIP.value:
-            return
-        error = error_of()
-        with self._lock:
-            record.forecast_error = max(record.forecast_error or 0.0, error)
-            if not planned.evaluation.prediction.x0:
-                # With fresh noise early denoised latents differ by more than their size, to no effect.
-                self._follower.guard.tested(record.forecast_error)
+    def _note_forecast_error(self) -> None:
+        """Note what a full evaluation after a skipped one says of forecasts, unless it is noted."""
+        error = self._answers.forecast_error()
+        if error is not None:
+            self.report.records[-1].forecast_error = error
+            self._follower.tested(error)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
+from functools import cache
 from typing import Any
 
 import torch
@@ -20,7 +21,9 @@ from setup.in_process import DemoModel
 from ...frdiff.forecasting.rules import REUSE
 from ...frdiff.planning.presets import for_speedup
 
-THRESHOLDS = (0.02, 0.05, 0.08, 0.12, 0.2, 0.3, 0.45, 0.7)
+# Between these EasyCache's threshold is halved until its cost is that of the dial, or so many times.
+THRESHOLDS = (0.02, 1.0)
+HALVINGS = 7
 
 
 @dataclass(frozen=True)
@@ -92,12 +95,12 @@ def _levels(
         pictures, calls = run(make)
         return Found(psnr(pictures, plain).clamp(max=PSNR_LIMIT), calls / all_calls)
 
-    swept = [found(core_cache("EasyCache", threshold)) for threshold in THRESHOLDS]
-    return {dial: _at_dial(case, dial, found, swept) for dial in dials}
+    easy_cache = cache(lambda threshold: found(core_cache("EasyCache", threshold)))
+    return {dial: _at_dial(case, dial, found, easy_cache) for dial in dials}
 
 
 def _at_dial(
-    case: Case, dial: float, found: Callable[[Callable[[Case], Any]], Found], swept: Sequence[Found]
+    case: Case, dial: float, found: Callable[[Callable[[Case], Any]], Found], easy_cache: Callable[[float], Found]
 ) -> dict[str, Found]:
     chosen = for_speedup(dial)
     repeats = replace(chosen.options, forecaster=REUSE, stochastic_forecaster=REUSE, repair=0.0, guarded=False)
@@ -105,7 +108,7 @@ def _at_dial(
     ours = found(scheduled(chosen))
     # As many steps as can be had for the same calls, or the part of one above.
     fewer = found(fewer_steps(math.ceil(case.steps * ours.cost - 1e-6) / case.steps))
-    return {"fewer": fewer, "repeat": found(scheduled(repeating)), "EasyCache": at_cost(swept, ours.cost), "dial": ours}
+    return {"fewer": fewer, "repeat": found(scheduled(repeating)), "EasyCache": at_cost(easy_cache, ours.cost), "dial": ours}
 
 
 def scheduled(schedule: Any) -> Callable[[Case], Any]:
@@ -124,14 +127,21 @@ def scheduled(schedule: Any) -> Callable[[Case], Any]:
     return make
 
 
-def at_cost(swept: Sequence[Found], cost: float) -> Found:
-    """The levels that a sweep has at a cost, between its two neighbours there; the nearest where it has none."""
-    below = max((each for each in swept if each.cost <= cost), key=lambda each: each.cost, default=None)
-    above = min((each for each in swept if each.cost >= cost), key=lambda each: each.cost, default=None)
-    if below is None or above is None or above.cost == below.cost:
-        return below or above or swept[0]
-    share = (cost - below.cost) / (above.cost - below.cost)
-    return Found(torch.lerp(below.levels, above.levels, share), cost)
+def at_cost(swept: Callable[[float], Found], cost: float) -> Found:
+    """Of a method whose cost falls with its threshold the run that comes nearest to a cost.
+
+    Nothing is interpolated: a run in which nothing is skipped has no error, whatever comes next to it.
+    """
+    low, high = THRESHOLDS
+    tried = [swept(low), swept(high)]
+    for _ in range(HALVINGS):
+        middle = math.sqrt(low * high)
+        tried.append(swept(middle))
+        if tried[-1].cost > cost:
+            low = middle
+        else:
+            high = middle
+    return min(tried, key=lambda each: abs(each.cost - cost))
 
 
 def together(demo: DemoModel, prompts: Sequence[str]) -> Any:
