@@ -15,7 +15,7 @@ from ..typed import norm, solved
 # of raw outputs and of denoised latents, and how much it is trusted that the input itself says nothing.
 DECAY = 0.6
 TRUST_RAW, TRUST_X0, TRUST_INPUT = 1.0, 0.3, 0.3
-# Of the conditions' sizes: keeps the equations solvable where two conditions answer the same.
+# Of sizes: keeps the equations solvable where two conditions answer the same, or what is measured is nothing.
 RIDGE = 1e-6
 TINY = 1e-30
 # Elements of a picture that are looked at: enough for inner products, few enough to cost next to nothing.
@@ -110,7 +110,10 @@ class Gain:
         return answer + each[1] * (x.to(forecast) - repeat) if self._x0 else answer
 
     def _errors(self, directions: torch.Tensor, truth: torch.Tensor, change: torch.Tensor) -> torch.Tensor:
-        """The relative errors (B) of the answer that would have been given (docs/math.md, equation 7.4)."""
+        """The relative errors (B,) of the answer by directions (B, K, N), against `change` (B, N).
+
+        See docs/math.md, equation 7.4.
+        """
         shares = self._shares
         if shares is None or shares.shape != directions.shape[:2]:
             # Nothing was measured yet: the forecast alone.
@@ -121,7 +124,9 @@ class Gain:
 
     def _measure(self, directions: torch.Tensor, truth: torch.Tensor) -> None:
         """The shares by guided directions (B, K, N) and truth (B, N) (docs/math.md, equations 7.2 and 7.3)."""
-        size = truth.square().sum(dim=1).clamp(min=TINY)
+        # Where the truth was repetition to the last bit the sums stay finite.
+        sizes = directions.square().sum(dim=2).amax(dim=1)
+        size = torch.maximum(truth.square().sum(dim=1), RIDGE * sizes).clamp(min=TINY)
         new = directions @ torch.cat([directions, truth[:, None]], dim=1).transpose(1, 2) / size[:, None, None]
         known = self._sums is not None and self._sums.shape == new.shape
         self._sums = DECAY * self._sums + new if known and self._sums is not None else new

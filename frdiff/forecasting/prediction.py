@@ -39,7 +39,7 @@ class Prediction:
         return combine((1 / self.level.c_out, -self.level.c_skip / self.level.c_out), (remembered, x), dtype)
 
     def nothing(self, x: Any) -> Any:
-        """What stands for an input (B, C, ...) that is left as it is: itself if denoised, None for a raw output of 0."""
+        """What leaves an input (B, C, ...) as it is: itself as denoised latent, None for a raw output of 0."""
         return x if self.x0 else None
 
     def corrected(self, output: Any, correction: Any) -> Any:

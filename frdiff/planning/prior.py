@@ -26,6 +26,8 @@ DEVIATION_BESIDES_DRIFT = {1: 0.6, 2: 0.3}
 SHORTEST_GAP_CAP = 8
 # Computed in full at least: so many steps, and so many of all. Distilled models, with four steps, are left as they are.
 FEWEST, FEWEST_OF_ALL = 5, 1 / 12
+# In runs of so few evaluations a skip costs more than a step less would, but for a last step that is next to none.
+SHORT, NEXT_TO_NONE = 7, 0.05
 # Apart from the speed-up asked for: beyond it the report says so.
 NEAR = 0.05
 # Longer runs are planned on every so many of their steps.
@@ -77,6 +79,8 @@ class PriorSchedule(Schedule):
     def _count(self, run: SamplingRun) -> int:
         """Full steps that bring the counted cost nearest to `steps / speedup` (docs/math.md, equation 2.6)."""
         fewest = max(math.ceil(run.length * FEWEST_OF_ALL), math.ceil(FEWEST * run.evaluations_per_step))
+        if run.length <= SHORT:
+            fewest = run.length - (run.times[-2] < NEXT_TO_NONE)
         return min(max(round(run.length / self.speedup), fewest), run.length)
 
 

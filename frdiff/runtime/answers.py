@@ -162,7 +162,8 @@ class Answers:
         remembered, rule = evaluation.prediction.remembered(output, planned.call.x), self._weights(evaluation)
         if stream.outputs and evaluation.tests:
             answer = self._measured_forecast(planned, stream)
-            self._errors.append(relative_errors(answer, remembered, evaluation.prediction.nothing(planned.call.x)).max())
+            nothing = evaluation.prediction.nothing(planned.call.x)
+            self._errors.append(relative_errors(answer, remembered, nothing).max())
         if self._gain and len(stream.outputs) > 1:
             weights = rule(evaluation.level.time, list(stream.times))
             self._gain.tried(planned.key, weights, list(stream.outputs), remembered, planned.call.x)

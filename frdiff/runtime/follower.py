@@ -90,7 +90,8 @@ class PlanFollower:
         done = planned if self._may_skip(planned) else StepPlan(StepKind.FULL)
         # Raw outputs are remembered as they are, whatever they count for.
         prediction = Prediction(bool(self.stochastic), self._level_of(sigma))
-        tests = self._guard is not None and bool(self._evaluations) and self._evaluations[-1].planned.kind is StepKind.SKIP
+        after_skip = bool(self._evaluations) and self._evaluations[-1].planned.kind is StepKind.SKIP
+        tests = self._guard is not None and after_skip
         evaluation = Evaluation(len(self._evaluations) + 1, step, planned, done, self.max_age, tests, prediction)
         self._evaluations.append(evaluation)
         return evaluation
@@ -118,7 +119,7 @@ class PlanFollower:
     def tested(self, error: float) -> None:
         """Note the relative error of the forecasts that a computed evaluation has tested."""
         if self._guard:
-            self._guard.tested(error)
+            self._guard.tested(error, bool(self.stochastic))
 
     def reasons(self) -> Iterable[Reason]:
         """What the plan could not do."""

@@ -21,9 +21,10 @@ from setup.in_process import DemoModel
 from ...frdiff.forecasting.rules import REUSE
 from ...frdiff.planning.presets import for_speedup
 
-# Between these EasyCache's threshold is halved until its cost is that of the dial, or so many times.
+# Between these EasyCache's threshold is halved so many times, to come near the dial's cost; so near is the same cost.
 THRESHOLDS = (0.02, 1.0)
 HALVINGS = 7
+SAME_COST = 1.1
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,8 @@ def _at_dial(
     ours = found(scheduled(chosen))
     # As many steps as can be had for the same calls, or the part of one above.
     fewer = found(fewer_steps(math.ceil(case.steps * ours.cost - 1e-6) / case.steps))
-    return {"fewer": fewer, "repeat": found(scheduled(repeating)), "EasyCache": at_cost(easy_cache, ours.cost), "dial": ours}
+    easy = at_cost(easy_cache, ours.cost)
+    return {"fewer": fewer, "repeat": found(scheduled(repeating)), "EasyCache": easy, "dial": ours}
 
 
 def scheduled(schedule: Any) -> Callable[[Case], Any]:
@@ -177,7 +179,10 @@ def head() -> str:
 
 
 def lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The printed table's lines: `gain` is over the best of the others, `better` the share better than fewer steps."""
+    """The printed table's lines: `gain` is over the best of the others, `better` the share better than fewer steps.
+
+    EasyCache cannot be had at every cost. Where it costs more than the dial it is in no gain, and in brackets.
+    """
     return list(_lines(rows))
 
 
@@ -186,10 +191,12 @@ def _lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     by_method = {(row["setting"], row["dial"], row["method"]): row for row in rows}
     for place in places:
         fewer, repeat, easy, ours = (by_method[(*place, name)] for name in ("fewer", "repeat", "EasyCache", "dial"))
-        gain = ours["psnr"] - max(other["psnr"] for other in (fewer, repeat, easy))
+        comparable = easy["cost"] <= SAME_COST * ours["cost"]
+        gain = ours["psnr"] - max(other["psnr"] for other in (fewer, repeat, *([easy] if comparable else [])))
+        easy_psnr = f"{easy['psnr']:.1f}" if comparable else f"({easy['psnr']:.1f})"
         kinds = " ".join(f"{kind} {ours[kind] - fewer[kind]:+5.1f}" for kind in KINDS if kind in ours)
         yield (
             f"{place[0]:<44} {place[1]:4g} {ours['cost']:5.2f} {fewer['psnr']:6.1f} {repeat['psnr']:6.1f} "
-            f"{easy['psnr']:6.1f} {ours['psnr']:6.1f} {gain:+6.1f} {ours['worst_decile']:6.1f} {ours['better']:6.0%} "
+            f"{easy_psnr:>6} {ours['psnr']:6.1f} {gain:+6.1f} {ours['worst_decile']:6.1f} {ours['better']:6.0%} "
             f"{kinds}"
         )

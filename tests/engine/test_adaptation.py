@@ -4,7 +4,7 @@ import pytest
 import torch
 from driver import call, start
 
-from frdiff.forecasting.adaptation import Gain, guidance_weights
+from frdiff.forecasting.adaptation import Gain, best_shares, guidance_weights
 from frdiff.planning.presets import for_speedup
 
 pytestmark = pytest.mark.quick
@@ -43,11 +43,11 @@ def measured(shares, cfg=8.0, evaluations=4, x0=False):
         repeat, forecast = random(2, len(shares), 64, seed=number + 5), random(2, len(shares), 64, seed=number + 9)
         truth = repeat + best[None, :, None] * (forecast - repeat)
         outputs = [2 * repeat.flatten(0, 1) - forecast.flatten(0, 1), repeat.flatten(0, 1)]
-        gain.tried("both", [-1.0, 2.0], outputs, truth.flatten(0, 1))
+        gain.tried("both", [-1.0, 2.0], outputs, truth.flatten(0, 1), repeat.flatten(0, 1))
         gain.answered("both", answers.flatten(0, 1))
         gain.ended(cfg * answers[0] - (cfg - 1) * answers[1])
     zero, one = torch.zeros(2 * len(shares), 64), torch.ones(2 * len(shares), 64)
-    return gain.applied(one, zero)[:, 0].reshape(2, len(shares))
+    return gain.applied(one, zero, zero)[:, 0].reshape(2, len(shares))
 
 
 def test_the_share_is_each_pictures_own_and_the_same_for_all_conditions():
@@ -55,7 +55,6 @@ def test_the_share_is_each_pictures_own_and_the_same_for_all_conditions():
     assert torch.equal(shares[0], shares[1])
     # Half way to the forecast, which is trusted beforehand; beyond repetition is not gone.
     torch.testing.assert_close(shares[0], torch.tensor([1.0, 0.5, 0.0]), rtol=1e-3, atol=1e-3)
-    assert measured([0.0], x0=True)[0, 0] == pytest.approx(0.3 / 1.3, rel=1e-3)
 
 
 def test_a_picture_is_measured_as_if_it_were_alone():
@@ -67,12 +66,46 @@ def test_a_picture_is_measured_as_if_it_were_alone():
 def test_what_cannot_be_compared_is_not_measured(denoised):
     gain, answers = Gain(False), conditions(2)
     gain.begin()
-    gain.tried("both", [-1.0, 2.0], [random(4, 64, seed=1), random(4, 64, seed=2)], random(4, 64))
+    gain.tried("both", [-1.0, 2.0], [random(4, 64, seed=1), random(4, 64, seed=2)], random(4, 64), random(4, 64))
     gain.answered("both", answers.flatten(0, 1))
     gain.ended(denoised)
-    assert gain.applied("as it is", None) == "as it is"
+    assert gain.errors is None
+    assert gain.applied("as it is", None, None) == "as it is"
     forecast = random(4, 64)
-    assert gain.applied(forecast, torch.zeros(4, 64)) is forecast
+    assert gain.applied(forecast, torch.zeros(4, 64), forecast) is forecast
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4, 0.9])
+def test_denoised_latents_follow_the_input_as_far_as_the_network_lets_it_through(share):
+    gain, x = Gain(True), random(2, 4096, seed=3)
+    outputs = [random(2, 4096, seed=1), random(2, 4096, seed=2)]
+    truth = outputs[1] + share * (x - outputs[1])
+    gain.begin()
+    gain.tried("both", [-1.0, 2.0], outputs, truth, x)
+    gain.answered("both", truth)
+    gain.ended(truth)
+    zero = torch.zeros(2, 8)
+    followed = gain.applied(zero, zero, torch.ones(2, 8))
+    torch.testing.assert_close(followed, torch.full((2, 8), share / 1.3), rtol=0.0, atol=0.15)
+
+
+def test_the_error_is_that_of_the_guided_answer_against_saying_nothing():
+    """Two conditions whose forecasts are off by as much, but guidance takes the difference eight-fold."""
+    answers, gain = conditions(2), Gain(False)
+    gain.begin()
+    truth, off = random(2, 2, 64, seed=3), random(1, 2, 64, seed=4).expand(2, -1, -1)
+    outputs = [torch.zeros(4, 64), (truth + torch.tensor([1.0, -1.0])[:, None, None] * off).flatten(0, 1)]
+    gain.tried("both", [0.0, 1.0], outputs, truth.flatten(0, 1), outputs[0])
+    gain.answered("both", answers.flatten(0, 1))
+    gain.ended(8 * answers[0] - 7 * answers[1])
+    guided = 8 * truth[0] - 7 * truth[1]
+    torch.testing.assert_close(gain.errors, 15 * off[0].norm(dim=1) / guided.norm(dim=1), rtol=1e-2, atol=0.0)
+
+
+def test_shares_stay_between_none_and_all():
+    sums = torch.tensor([[[1.0, 0.2, 5.0], [0.2, 1.0, -3.0]], [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]])
+    assert best_shares(sums, (0.3, 0.3)).tolist() == [[1.0, 0.0], [1.0, 0.0]]
+    assert best_shares(sums[:, :1, [0, 2]], (1.0,)).tolist() == [[1.0], [1.0]]
 
 
 NETWORK = torch.nn.Identity()

@@ -116,15 +116,15 @@ def test_what_inpainting_keeps_does_not_count():
     assert walk(region=region, outside=0.5, noise=0.1)[-1] is True
 
 
-def test_the_guard_stops_skipping_after_a_bad_forecast_within_its_budget():
-    guard = Guard(planned_skips=8)
+def test_the_guard_stops_skipping_after_a_ruinous_forecast_until_one_is_not():
+    guard = Guard()
+    guard.tested(0.9, x0=False)
     assert guard.allows_skip()
-    guard.tested(1.1)
-    assert [guard.allows_skip() for _ in range(3)] == [False, False, True]
-    assert guard.computed == 2
-    fresh = Guard(planned_skips=8)
-    fresh.tested(0.9)
-    fresh.tested(0.1)
-    assert fresh.allows_skip()
-    fresh.tested(float("nan"))
-    assert not fresh.allows_skip()
+    guard.tested(1.1, x0=True)
+    assert guard.allows_skip()
+    guard.tested(1.1, x0=False)
+    assert [guard.allows_skip() for _ in range(3)] == [False, False, False]
+    guard.tested(0.1, x0=False)
+    assert guard.allows_skip() and guard.computed == 3
+    guard.tested(float("nan"), x0=True)
+    assert not guard.allows_skip()

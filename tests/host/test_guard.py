@@ -1,4 +1,4 @@
-"""The guard: free of cost where forecasts are good, bounded where they are not, and never for the worse."""
+"""The guard: free of cost where forecasts are good, computing where they are ruinous, and never for the worse."""
 
 import dataclasses
 
@@ -29,14 +29,13 @@ def guarded_and_not(subject, schedule, **settings):
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize(("rule", "speedup"), [("linear", 3.0), ("linear", 4.0), ("kriging", 4.0)])
 def test_the_guard_never_makes_a_run_less_faithful(subject, engine, rule, speedup, seed):
-    """Where forecasts reach too far it computes more, at most a quarter of what would be skipped."""
+    """Where forecasts reach too far it computes more, and says how much."""
     rule = engine("forecasting.rules").FORECASTERS[rule]
     schedule = changed(engine("planning.presets").for_speedup(speedup), forecaster=rule, repair=0.0, measures=False)
     (error, guarded), (without, free) = guarded_and_not(subject, schedule, seed=seed)
     more = guarded.counts["full"] - free.counts["full"]
     assert error <= without
-    assert 0 <= more <= free.counts["skip"] / 4
-    assert (more > 0) == ("planned skips were computed" in guarded.text())
+    assert more >= 0 and (f"{more} planned skips were computed" in guarded.text()) == (more > 0)
 
 
 def test_the_guard_acts_on_bad_forecasts(host, engine):
