@@ -12,9 +12,10 @@ from ..tensors import combine, is_plain
 from ..typed import norm, solved
 
 # Chosen on all three demo models: how fast old measurements fade, and how much the forecast is trusted beforehand,
-# of raw outputs and of denoised latents, and how much it is trusted that the input itself says nothing.
+# of raw outputs (samplers that use them again enlarge what it misses) and of denoised latents, and how much it is
+# trusted that the input itself says nothing.
 DECAY = 0.6
-TRUST_RAW, TRUST_X0, TRUST_INPUT = 1.0, 0.3, 0.3
+TRUST_RAW, TRUST_MULTISTEP, TRUST_X0, TRUST_INPUT = 1.0, 0.3, 0.3, 0.3
 # Of sizes: keeps the equations solvable where two conditions answer the same, or what is measured is nothing.
 RIDGE = 1e-6
 TINY = 1e-30
@@ -41,13 +42,13 @@ class Gain:
     """The shares of `forecast - repeat` and `input - repeat` that are best by what the run has shown of each picture.
 
     Guidance enlarges what forecasts miss, so the errors are those of the guided output. `x0` says that denoised
-    latents are forecast: only there the input brings noise that no older output knows. Nothing here makes the device
-    wait.
+    latents are forecast: only there the input brings noise that no older output knows. `multistep` says that the sampler
+    uses outputs again in later steps. Nothing here makes the device wait.
     """
 
-    def __init__(self, x0: bool) -> None:
+    def __init__(self, x0: bool, multistep: bool = False) -> None:
         self._x0 = x0
-        self._trust = (TRUST_X0, TRUST_INPUT) if x0 else (TRUST_RAW,)
+        self._trust = (TRUST_X0, TRUST_INPUT) if x0 else (TRUST_MULTISTEP if multistep else TRUST_RAW,)
         self._trials: dict[Hashable, Trial] = {}
         self._answers: dict[Hashable, torch.Tensor] = {}
         # (B, K, K + 1): the sums of equation 7.2, those of the right side last.

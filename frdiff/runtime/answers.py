@@ -59,7 +59,7 @@ class Answers:
         self._invariants = Invariants(budget.store)
         self._x0: bool = bool(follower.stochastic)
         self._repair = self._repair_of(facts)
-        self._gain = Gain(self._x0) if options.measures else None
+        self._gain = Gain(self._x0, follower.multistep) if options.measures else None
         self._errors: list[torch.Tensor] = []
         self._held: dict[Hashable, tuple[Stage, ...]] = {}
         self._compiled: set[int] = set()
@@ -84,7 +84,7 @@ class Answers:
             # What was remembered of raw outputs is of no use when the run has shown that noise is added.
             self.forget()
             self._repair, self._x0 = None, evaluation.prediction.x0
-            self._gain = Gain(self._x0) if self._gain else None
+            self._gain = Gain(self._x0, self._follower.multistep) if self._gain else None
         self._errors.clear()
         if self._gain:
             self._gain.begin()
