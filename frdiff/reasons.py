@@ -40,6 +40,11 @@ CFG_PP = Reason(
     "cfg-pp",
     "The sampler uses the unconditional output by itself (CFG++): with a cfg above 2, fewer steps serve better.",
 )
+CONTRADICTED = Reason(
+    "not-as-rehearsed",
+    "The run was planned again as with an unknown sampler: something beside the sampler changes its latent, or asks "
+    "the model besides it.",
+)
 UNWATCHED = Reason(
     "unwatched",
     "The sampler was not watched to the end: what it gave or was given is no latent of finite numbers, so that "

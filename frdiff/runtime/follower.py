@@ -14,6 +14,7 @@ from ..planning.schedule import Schedule
 from ..reasons import (
     CFG_PP,
     CFG_PP_MULTISTEP,
+    CONTRADICTED,
     GUARDED,
     NOTHING_TO_SKIP,
     OTHER_CACHE,
@@ -22,11 +23,11 @@ from ..reasons import (
     UPWARD,
     Reason,
 )
-from ..sampler.noise_levels import SIGMA_TOLERANCE, NoiseLevel, step_of_sigma
+from ..sampler.noise_levels import SIGMA_TOLERANCE, NoiseLevel
 from ..sampler.recursion import LinearRecursion
-from ..sampler.response import GRID_TOLERANCE
 from ..sampler.watch import SamplerWatch
 from .guard import Guard
+from .steps import StepOrder
 
 # In evaluations per step of the longest gap: how old a remembered output may be when the sampler does not
 # follow the steps' own order.
@@ -39,7 +40,7 @@ class Evaluation:
 
     `number` counts from 1, `step` is the solver step. `planned` is what the plan says, `plan` what is done: a guard
     may refuse a skip. A remembered output may be `max_age` evaluations old. `prediction` is what is remembered and
-    forecast at the noise level of the evaluation.
+    forecast at the noise level of the evaluation. `rehearsed` says that the sampler is known to go there next, be it up.
     """
 
     number: int
@@ -48,6 +49,7 @@ class Evaluation:
     plan: StepPlan
     max_age: int
     prediction: Prediction
+    rehearsed: bool = False
 
     @property
     def level(self) -> NoiseLevel:
@@ -68,12 +70,15 @@ class PlanFollower:
         self._schedule = schedule
         adapts = schedule.options.adapts
         self._response = facts.response if adapts else None
-        # What is known before the run need not be watched for.
-        self._watch = SamplerWatch(facts.region) if adapts and facts.response is None else None
+        self._watch = SamplerWatch(facts.region, self._response) if adapts else None
         self.recursion: LinearRecursion | None = facts.response.recursion(self.sigmas) if facts.response else None
+        # What the model is told, which is not always the run's own.
+        self.step_sigmas = facts.response.sigmas if facts.response and self.recursion else self.sigmas[:-1]
         self._level_of = facts.level_of
         self._left_to_another = facts.other_cache
         self._run = sampling_run(self.sigmas, facts.level_of, self._response)
+        self._order = self._rehearsed_order(shifts=adapts and facts.response is None)
+        self._distrusted = False
         self._refusal = self._reason_to_refuse()
         self._evaluations: list[Evaluation] = []
         self._make_plan()
@@ -81,15 +86,20 @@ class PlanFollower:
 
     def begin(self, sigma: float, x: object) -> Evaluation:
         """The evaluation that begins at `sigma` with input `x` (B, C, ...), None where that is not known."""
-        step = self._step_of(sigma)
+        if not self._order.is_as_rehearsed(sigma):
+            self._distrust_rehearsal()
         if x is not None and self._watch:
             self._watch.arrived(x)
-            self._replan(step)
+            if self._watch.contradicted:
+                self._distrust_rehearsal()
+        step = self._step_of(sigma)
+        self._replan(step)
         planned = self._planned(step)
         done = planned if self._may_skip(planned) else StepPlan(StepKind.FULL)
         # Raw outputs are remembered as they are, whatever they count for.
         prediction = Prediction(bool(self.stochastic), self._level_of(sigma))
-        evaluation = Evaluation(len(self._evaluations) + 1, step, planned, done, self.max_age, prediction)
+        place = len(self._evaluations) + 1
+        evaluation = Evaluation(place, step, planned, done, self.max_age, prediction, self._by_evaluation)
         self._evaluations.append(evaluation)
         return evaluation
 
@@ -119,7 +129,9 @@ class PlanFollower:
             yield self._refusal
         elif self._response.cfg_pp if self._response else self._watch and self._watch.cfg_pp:
             yield CFG_PP
-        if self._watch and self._watch.lost:
+        if self._distrusted:
+            yield CONTRADICTED
+        if self._watch and self._watch.lost and not self._response:
             yield UNWATCHED
         # What was refused has no plan that could be told.
         shortfall = None if self._refusal else self._schedule.shortfall(self._run)
@@ -165,20 +177,33 @@ class PlanFollower:
 
     def _step_of(self, sigma: float) -> int:
         """The step that the next evaluation belongs to."""
-        place = len(self._evaluations)
-        if self._by_evaluation and not self._is_as_rehearsed(place, sigma):
-            # Something between the sampler and the model asks more or less often: plan by steps from here on.
-            self._run = replace(sampling_run(self.sigmas, self._level_of), stochastic=bool(self.stochastic))
-            self._make_plan()
-        if self._by_evaluation:
-            return self.plan.step_of_evaluation[place]
-        step = step_of_sigma(sigma, self.sigmas)
-        self._refuse_strange_levels(step, sigma)
+        step, strange = self._order.step_of(sigma)
+        if strange:
+            self.refuse(OWN_LEVELS)
+        if self._order.shifted:
+            # The repair goes by the levels that were rehearsed.
+            self.recursion = None
         return step
 
-    def _is_as_rehearsed(self, place: int, sigma: float) -> bool:
-        levels = self._response.sigmas if self._response else ()
-        return place < len(levels) and abs(levels[place] - sigma) <= GRID_TOLERANCE * sigma
+    def _rehearsed_order(self, shifts: bool) -> StepOrder:
+        """The steps of the run's evaluations, as far as they are known."""
+        known = self._response.evaluations(self.sigmas) if self._response else None
+        if known is None:
+            # What was rehearsed, and has no steps that could be told, chooses levels of its own.
+            return StepOrder(self.sigmas, (), (), shifts)
+        return StepOrder(self.sigmas, known.sigmas, known.step_of_evaluation, shifts)
+
+    def _distrust_rehearsal(self) -> None:
+        """Go on as with a sampler of which nothing is known: the run is not as it was rehearsed."""
+        if self._response is None:
+            return
+        self._response = self.recursion = None
+        self._order.forget_rehearsal()
+        if self._watch:
+            self._watch.distrust()
+        self._run = sampling_run(self.sigmas, self._level_of)
+        self._distrusted = True
+        self._make_plan()
 
     def _step_to_follow(self, step: int) -> int:
         """The step whose plan an evaluation follows."""
@@ -190,13 +215,6 @@ class PlanFollower:
 
     def _may_skip(self, step: StepPlan) -> bool:
         return step.kind is not StepKind.SKIP or self.guard is None or self.guard.allows_skip()
-
-    def _refuse_strange_levels(self, step: int, sigma: float) -> None:
-        """Refuse to skip for a sampler that enters a step elsewhere than at the step's own noise level."""
-        last = self._evaluations[-1].step if self._evaluations else step
-        own = self.sigmas[step] if step < len(self.sigmas) else sigma
-        if step > last and abs(own - sigma) > GRID_TOLERANCE * own:
-            self.refuse(OWN_LEVELS)
 
     def _replan(self, step: int) -> None:
         """Plan again, at a step, when the run has shown whether noise is added."""
