@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from ..sampler.noise_levels import LevelOf
 from ..sampler.response import ImpulseResponse
 
 # Longer runs of samplers that evaluate more than once for a step are planned by steps.
 MOST_EVALUATIONS = 200
+# Of a sampler with several evaluations for a step, of which nothing is known: so many last steps are computed.
+LAST_STEPS, MUCH = 2, 1e3
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,15 @@ def sampling_run(
         multistep=known.multistep,
         step_of_evaluation=known.step_of_evaluation if len(known.sigmas) > len(times) - 1 else (),
     )
+
+
+def with_last_steps(run: SamplingRun) -> SamplingRun:
+    """The run as one in which what the last steps are answered counts more than all else."""
+    before = max(run.length - LAST_STEPS, 0)
+    emphasis = (*[1.0] * before, *[MUCH] * (run.length - before))
+    lengths = [abs(a - b) for a, b in pairwise(run.times)]
+    weights = tuple(length * much for length, much in zip(lengths, emphasis, strict=True))
+    return replace(run, output_weight=emphasis, error_weight=weights)
 
 
 def _length_in_use(times: Sequence[float], sigmas: Sequence[float], step: int) -> float:

@@ -9,7 +9,7 @@ from itertools import pairwise
 from ..engine import RunFacts
 from ..forecasting.prediction import Prediction
 from ..planning.plan import Plan, StepKind, StepPlan
-from ..planning.run import sampling_run
+from ..planning.run import sampling_run, with_last_steps
 from ..planning.schedule import Schedule
 from ..reasons import (
     CFG_PP,
@@ -19,6 +19,7 @@ from ..reasons import (
     NOTHING_TO_SKIP,
     OTHER_CACHE,
     OWN_LEVELS,
+    SEVERAL,
     UNWATCHED,
     UPWARD,
     Reason,
@@ -219,8 +220,12 @@ class PlanFollower:
     def _replan(self, step: int) -> None:
         """Plan again, at a step, when the run has shown whether noise is added."""
         stochastic = bool(self.stochastic)
-        if stochastic != self._run.stochastic:
-            self._run = replace(self._run, stochastic=stochastic, passed=step, computed=self._computed_before(step))
+        several = self._watch is not None and self._order.has_several and not self._run.step_of_evaluation
+        if several and self._watch and self._watch.lost:
+            self.refuse(SEVERAL)
+        if stochastic != self._run.stochastic or several and not self._run.output_weight:
+            run = replace(self._run, stochastic=stochastic, passed=step, computed=self._computed_before(step))
+            self._run = with_last_steps(run) if several else run
             self._make_plan()
 
     def _computed_before(self, step: int) -> tuple[int, ...]:

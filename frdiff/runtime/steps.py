@@ -43,6 +43,11 @@ class StepOrder:
         now = _direction(self._seen[-1], sigma) if place else 0
         return before == now and level / MOST_SHIFT <= sigma <= level * MOST_SHIFT
 
+    @property
+    def has_several(self) -> bool:
+        """Whether a step had more than one evaluation."""
+        return len(set(self._steps)) < len(self._steps)
+
     def forget_rehearsal(self) -> None:
         """Go by the noise levels from here on."""
         self._rehearsed, self._shifts = (), self._shifts or bool(self._rehearsed)

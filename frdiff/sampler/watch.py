@@ -37,6 +37,7 @@ class SamplerWatch:
         self._response = response
         self._elements = LatentElements(region)
         self._first: np.ndarray | None = None
+        self._comparable = True
         self._all_outputs: list[np.ndarray] = []
         self._inputs: deque[np.ndarray] = deque(maxlen=MEMORY)
         self._outputs: deque[np.ndarray] = deque(maxlen=MEMORY)
@@ -95,16 +96,18 @@ class SamplerWatch:
         return now
 
     def _forget_other_shapes(self, x: torch.Tensor) -> None:
+        """Start again where a latent (B, C, ...) has another shape than those before: it was cut in the run."""
         if self._elements.is_new_shape(x):
+            self._comparable = self._first is None
             for kept in (self._outputs, self._parts, self._inputs, self._unread, self._all_outputs):
                 kept.clear()
-            self._first = None
 
     def _compare(self, now: np.ndarray, response: ImpulseResponse) -> None:
         """Compare an input (M,) with what the rehearsal makes of the outputs so far."""
         if self._first is None:
-            # A latent that was cut in the run makes no first input.
-            self._first = now if not self._inputs else None
+            self._first = now
+            return
+        if not self._comparable:
             return
         made = response.input_of(len(self._all_outputs), self._first, self._all_outputs)
         if made is None or response.stochastic:
