@@ -86,6 +86,9 @@ class Answers:
             self._gain = Gain(self._x0) if self._gain else None
         if self._gain:
             self._gain.begin()
+        if self._repair and evaluation.step < len(self._levels):
+            # What the model is told may be shifted.
+            self._levels[evaluation.step] = level_of_remembered(evaluation.level, self._x0)
 
     def noted(self, key: Hashable, result: Any) -> None:
         """Note what a call gave the guider."""
@@ -196,9 +199,9 @@ class Answers:
     def _repair_of(self, facts: RunFacts) -> Repair | None:
         # A masked run changes the latent between its steps.
         recursion = self._follower.recursion if facts.region is None else None
-        sigmas = self._follower.step_sigmas if recursion else []
-        levels = [level_of_remembered(facts.level_of(sigma), self._x0) for sigma in sigmas]
-        return repair_of(self._options.repair, recursion, levels)
+        sigmas = self._follower.sigmas[:-1] if recursion else []
+        self._levels = [level_of_remembered(facts.level_of(sigma), self._x0) for sigma in sigmas]
+        return repair_of(self._options.repair, recursion, self._levels)
 
     def _swapped(self, call: NetworkCall, forwards: dict[Any, Forward]) -> AbstractContextManager[None]:
         if not forwards:

@@ -9,7 +9,7 @@ from itertools import pairwise
 from ..engine import RunFacts
 from ..forecasting.prediction import Prediction
 from ..planning.plan import Plan, StepKind, StepPlan
-from ..planning.run import sampling_run, with_last_steps
+from ..planning.run import sampling_run, with_ends, with_positions
 from ..planning.schedule import Schedule
 from ..reasons import (
     CFG_PP,
@@ -73,12 +73,11 @@ class PlanFollower:
         self._response = facts.response if adapts else None
         self._watch = SamplerWatch(facts.region, self._response) if adapts else None
         self.recursion: LinearRecursion | None = facts.response.recursion(self.sigmas) if facts.response else None
-        # What the model is told, which is not always the run's own.
-        self.step_sigmas = facts.response.sigmas if facts.response and self.recursion else self.sigmas[:-1]
         self._level_of = facts.level_of
         self._left_to_another = facts.other_cache
         self._run = sampling_run(self.sigmas, facts.level_of, self._response)
-        self._order = self._rehearsed_order(shifts=adapts and facts.response is None)
+        known = self._response.evaluations(self.sigmas) if self._response else None
+        self._order = StepOrder(self.sigmas, *((known.sigmas, known.step_of_evaluation) if known else ()))
         self._distrusted = False
         self._refusal = self._reason_to_refuse()
         self._evaluations: list[Evaluation] = []
@@ -100,7 +99,7 @@ class PlanFollower:
         # Raw outputs are remembered as they are, whatever they count for.
         prediction = Prediction(bool(self.stochastic), self._level_of(sigma))
         place = len(self._evaluations) + 1
-        evaluation = Evaluation(place, step, planned, done, self.max_age, prediction, self._by_evaluation)
+        evaluation = Evaluation(place, step, planned, done, self.max_age, prediction, self._order.is_rehearsed)
         self._evaluations.append(evaluation)
         return evaluation
 
@@ -173,7 +172,8 @@ class PlanFollower:
         return CFG_PP_MULTISTEP if cfg_pp and is_flow and several else None
 
     def _planned(self, step: int) -> StepPlan:
-        place = len(self._evaluations) if self._by_evaluation else self._step_to_follow(step)
+        steps = self.plan.step_of_evaluation
+        place = self._order.place_in(steps) if self._by_evaluation else self._step_to_follow(step)
         return self.plan[place] if place < len(self.plan) else StepPlan(StepKind.FULL)
 
     def _step_of(self, sigma: float) -> int:
@@ -181,18 +181,7 @@ class PlanFollower:
         step, strange = self._order.step_of(sigma)
         if strange:
             self.refuse(OWN_LEVELS)
-        if self._order.shifted:
-            # The repair goes by the levels that were rehearsed.
-            self.recursion = None
         return step
-
-    def _rehearsed_order(self, shifts: bool) -> StepOrder:
-        """The steps of the run's evaluations, as far as they are known."""
-        known = self._response.evaluations(self.sigmas) if self._response else None
-        if known is None:
-            # What was rehearsed, and has no steps that could be told, chooses levels of its own.
-            return StepOrder(self.sigmas, (), (), shifts)
-        return StepOrder(self.sigmas, known.sigmas, known.step_of_evaluation, shifts)
 
     def _distrust_rehearsal(self) -> None:
         """Go on as with a sampler of which nothing is known: the run is not as it was rehearsed."""
@@ -220,12 +209,23 @@ class PlanFollower:
     def _replan(self, step: int) -> None:
         """Plan again, at a step, when the run has shown whether noise is added."""
         stochastic = bool(self.stochastic)
-        several = self._watch is not None and self._order.has_several and not self._run.step_of_evaluation
-        if several and self._watch and self._watch.lost:
+        if stochastic != self._run.stochastic:
+            run = self._run if self._order.is_rehearsed else sampling_run(self.sigmas, self._level_of)
+            self._run = replace(run, stochastic=stochastic, passed=step, computed=self._computed_before(step))
+            self._make_plan()
+        if self._watch and self._order.has_several and not self._order.is_rehearsed:
+            self._plan_for_several(stochastic, self._watch.lost)
+
+    def _plan_for_several(self, stochastic: bool, lost: bool) -> None:
+        """Plan a sampler that turns out to evaluate several times for a step, by what is seen of its first steps."""
+        if lost:
             self.refuse(SEVERAL)
-        if stochastic != self._run.stochastic or several and not self._run.output_weight:
-            run = replace(self._run, stochastic=stochastic, passed=step, computed=self._computed_before(step))
-            self._run = with_last_steps(run) if several else run
+        positions = () if stochastic or self._run.step_of_evaluation else self._order.positions()
+        if positions:
+            self._run = with_positions(self._run, self.sigmas, self._level_of, positions)
+            self._make_plan()
+        elif not self._run.output_weight:
+            self._run = with_ends(self._run)
             self._make_plan()
 
     def _computed_before(self, step: int) -> tuple[int, ...]:

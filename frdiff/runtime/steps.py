@@ -8,23 +8,17 @@ from collections.abc import Sequence
 from ..sampler.noise_levels import step_of_sigma
 from ..sampler.response import GRID_TOLERANCE, MOST_SHIFT
 
-# A shift that only the run shows: how far, and by how much of a step more than at the step before.
-LARGEST_SHIFT, LARGEST_CHANGE = math.log(1.6), 0.6
-
 
 class StepOrder:
     """Follows the noise levels of a run of `sigmas`, one more than there are steps.
 
     `rehearsed` are the levels of the evaluations as far as they are known before the run, with the steps that they
-    belong to. `shifts` says that other levels than the run's own may be taken for shifted ones, as of a sampler that
-    asks once for each step while something between it and the model changes the noise level.
+    belong to; something between the sampler and the model may shift them.
     """
 
-    def __init__(self, sigmas: Sequence[float], rehearsed: Sequence[float], steps: Sequence[int], shifts: bool) -> None:
-        self.shifted = False
+    def __init__(self, sigmas: Sequence[float], rehearsed: Sequence[float] = (), steps: Sequence[int] = ()) -> None:
         self._sigmas = sigmas
         self._rehearsed, self._rehearsed_steps = rehearsed, steps
-        self._shifts = shifts
         self._seen: list[float] = []
         self._steps: list[int] = []
 
@@ -38,7 +32,6 @@ class StepOrder:
         level = self._rehearsed[place]
         if abs(level - sigma) <= GRID_TOLERANCE * sigma:
             return True
-        self.shifted = True
         before = _direction(self._rehearsed[place - 1], level) if place else 0
         now = _direction(self._seen[-1], sigma) if place else 0
         return before == now and level / MOST_SHIFT <= sigma <= level * MOST_SHIFT
@@ -48,9 +41,33 @@ class StepOrder:
         """Whether a step had more than one evaluation."""
         return len(set(self._steps)) < len(self._steps)
 
+    @property
+    def is_rehearsed(self) -> bool:
+        """Whether it is known where the sampler goes next."""
+        return bool(self._rehearsed)
+
+    def positions(self) -> tuple[float, ...]:
+        """Where the evaluations of a step are, from its start (0) to the next one's (1), in the logarithm of sigma.
+
+        Known when the third step begins, if the two before it have as many; empty otherwise.
+        """
+        count = self._steps.count(0)
+        if count < 2 or self._steps != [0] * count + [1] * count + [2] or not self._sigmas[2]:
+            return ()
+        width = math.log(self._sigmas[2] / self._sigmas[1])
+        return tuple(math.log(level / self._sigmas[1]) / width for level in self._seen[count:-1])
+
+    def place_in(self, steps: Sequence[int]) -> int:
+        """The place of the newest evaluation among those of these steps; behind the end where it has none."""
+        if self._rehearsed:
+            return len(self._seen) - 1
+        step = self._steps[-1]
+        ordinal = self._steps.count(step) - 1
+        return steps.index(step) + ordinal if ordinal < steps.count(step) else len(steps)
+
     def forget_rehearsal(self) -> None:
         """Go by the noise levels from here on."""
-        self._rehearsed, self._shifts = (), self._shifts or bool(self._rehearsed)
+        self._rehearsed = ()
 
     def step_of(self, sigma: float) -> tuple[int, bool]:
         """The step of the next evaluation, at `sigma`, and whether that is no level to enter this step at."""
@@ -59,8 +76,6 @@ class StepOrder:
             step, strange = self._rehearsed_steps[place], False
         else:
             step, strange = self._step_by_level(sigma)
-            if self._shifts and not self._is_own(sigma) and self._is_in_order([*self._seen, sigma]):
-                step, strange = place, False
         self._seen.append(sigma)
         self._steps.append(step)
         return step, strange
@@ -70,22 +85,6 @@ class StepOrder:
         last = self._steps[-1] if self._steps else step
         own = self._sigmas[step] if step < len(self._sigmas) else sigma
         return step, step > last and abs(own - sigma) > GRID_TOLERANCE * own
-
-    def _is_own(self, sigma: float) -> bool:
-        return any(abs(own - sigma) <= GRID_TOLERANCE * own for own in self._sigmas)
-
-    def _is_in_order(self, seen: Sequence[float]) -> bool:
-        """Whether evaluations at these levels are one for each step, at levels that a smooth shift leads to."""
-        place = len(seen) - 1
-        if not 0 < place < len(self._sigmas) - 1 or self._steps != list(range(place)):
-            return False
-        if place == 1 and self._is_own(seen[0]):
-            # As well the second evaluation of the first step.
-            return self._step_by_level(seen[1])[0] == 1
-        shifts = [math.log(level / own) for level, own in zip(seen, self._sigmas, strict=False)]
-        width = math.log(self._sigmas[place - 1] / self._sigmas[place])
-        change = abs(shifts[-1] - shifts[-2])
-        return abs(shifts[-1]) <= LARGEST_SHIFT and change <= LARGEST_CHANGE * width and seen[-1] < seen[-2]
 
 
 def _direction(before: float, after: float) -> int:

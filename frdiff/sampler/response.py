@@ -77,10 +77,12 @@ class ImpulseResponse:
         if found[-1] < 0:
             # Some leave out the last step, where there is next to no noise.
             found.pop()
-        if self._are_starts(found, 1 + GRID_TOLERANCE):
+        in_order = all(a < b for a, b in pairwise(found))
+        if in_order and self._fall(found) and self._are_within(found, 1 + GRID_TOLERANCE):
             return found
+        # Shifted levels may rise where steps are short.
         by_number = self._starts_by_number(sigmas)
-        return by_number if self._are_starts(by_number, SLACK_OF_SHIFTED) else None
+        return by_number if by_number and self._are_within(by_number, SLACK_OF_SHIFTED) else None
 
     def _starts_by_number(self, sigmas: Sequence[float]) -> list[int]:
         """The starts where each step has as many evaluations, the last as many or one, at levels that are shifted."""
@@ -92,16 +94,15 @@ class ImpulseResponse:
         shifts = [self.sigmas[start] / sigma for start, sigma in zip(starts, sigmas, strict=False)]
         return starts if all(1 / MOST_SHIFT <= shift <= MOST_SHIFT for shift in shifts) else []
 
-    def _are_starts(self, starts: Sequence[int], slack: float) -> bool:
-        """Whether noise levels go down from each of them to the next, and are between them for what is between.
+    def _fall(self, starts: Sequence[int]) -> bool:
+        """Whether noise levels go down from each of these evaluations to the next."""
+        return all(self.sigmas[after] < self.sigmas[start] for start, after in pairwise(starts))
 
-        `slack` is a factor, how far outside these may be.
-        """
-        if not starts or any(b <= a for a, b in pairwise(starts)):
-            return False
+    def _are_within(self, starts: Sequence[int], slack: float) -> bool:
+        """Whether a step's levels are between its start's and that of the next, but for a factor `slack`."""
         levels = [*(self.sigmas[start] for start in starts), 0.0]
         spans = pairwise([*starts, len(self.sigmas)])
-        return all(after < level and after <= sigma * slack and sigma <= level * slack
+        return all(after <= sigma * slack and sigma <= level * slack
                    for (start, end), (level, after) in zip(spans, pairwise(levels), strict=True)
                    for sigma in self.sigmas[start:end])  # fmt: skip
 

@@ -108,6 +108,26 @@ def shifted(sampler, amount, options=None):
     return sample
 
 
+def shifted_beside(ksampler, amount):
+    """A sampler object beside whose function the noise level is shifted: by `amount` from the second step on."""
+    import comfy.samplers
+
+    class Between(comfy.samplers.KSAMPLER):
+        def sample(self, *args, **kwargs):
+            function = self.sampler_function
+
+            def beside(model, x, sigmas, **named):
+                def told(x, sigma, **inner):
+                    return model(x, sigma * (1 + amount if sigma.max() < sigmas[0] * 0.999 else 1.0), **inner)
+
+                told.inner_model = model.inner_model
+                return function(told, x, sigmas, **named)
+
+            return comfy.samplers.KSAMPLER.sample(comfy.samplers.KSAMPLER(beside, self.extra_options), *args, **kwargs)
+
+    return Between(ksampler.sampler_function, ksampler.extra_options)
+
+
 class AskingAgain:
     """Between sampler and model: the latent is changed and the model asked again before it answers.
 

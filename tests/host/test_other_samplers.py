@@ -275,7 +275,7 @@ def test_a_sampler_that_measures_its_latent_is_not_mistaken(rehearsed):
     def measuring(model, x, sigmas, extra_args=None, callback=None, disable=None):
         for i in range(len(sigmas) - 1):
             denoised = model(x, sigmas[i] * x.new_ones([len(x)]), **extra_args)
-            x = denoised + (x - denoised) * sigmas[i + 1] / sigmas[i] * x.std()
+            x = denoised + (x - denoised) * sigmas[i + 1] / sigmas[i] * x.std(dim=(1, 2, 3), keepdim=True)
         return x
 
     assert rehearsed(measuring) is None
