@@ -41,7 +41,7 @@ class Evaluation:
 
     `number` counts from 1, `step` is the solver step. `planned` is what the plan says, `plan` what is done: a guard
     may refuse a skip. A remembered output may be `max_age` evaluations old. `prediction` is what is remembered and
-    forecast at the noise level of the evaluation. `rehearsed` says that the sampler is known to go there next, be it up.
+    forecast at the noise level of the evaluation. `rehearsed` says that the sampler is known to go there, be it up.
     """
 
     number: int

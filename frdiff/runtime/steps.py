@@ -1,4 +1,4 @@
-"""Which solver step an evaluation belongs to: as rehearsed, by its noise level, or by order where levels are shifted."""
+"""Which solver step an evaluation belongs to: as rehearsed, or by its noise level."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run code of any pack so that it leaves no trace: what it draws, prints, shows and keeps is put back or not let out."""
+"""Run code of any pack so that it leaves no trace: what it draws, prints, shows and keeps is put back."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from .same_state import NotIsolated, same_state
+
 
 @contextmanager
 def isolated(seconds: float, *held: Any) -> Iterator[None]:
