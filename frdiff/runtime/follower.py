@@ -77,7 +77,7 @@ class PlanFollower:
         self._left_to_another = facts.other_cache
         self._run = sampling_run(self.sigmas, facts.level_of, self._response)
         known = self._response.evaluations(self.sigmas) if self._response else None
-        self._order = StepOrder(self.sigmas, *((known.sigmas, known.step_of_evaluation) if known else ()))
+        self._order = StepOrder(self.sigmas, known)
         self._distrusted = False
         self._refusal = self._reason_to_refuse()
         self._evaluations: list[Evaluation] = []
@@ -90,7 +90,8 @@ class PlanFollower:
             self._distrust_rehearsal()
         if x is not None and self._watch:
             self._watch.arrived(x)
-            if self._watch.contradicted:
+            if self._watch.contradicted or self._watch.lost:
+                # What cannot be seen cannot be held against the rehearsal, either.
                 self._distrust_rehearsal()
         step = self._step_of(sigma)
         self._replan(step)
@@ -129,10 +130,10 @@ class PlanFollower:
             yield self._refusal
         elif self._response.cfg_pp if self._response else self._watch and self._watch.cfg_pp:
             yield CFG_PP
-        if self._distrusted:
-            yield CONTRADICTED
-        if self._watch and self._watch.lost and not self._response:
+        if self._watch and self._watch.lost:
             yield UNWATCHED
+        elif self._distrusted:
+            yield CONTRADICTED
         # What was refused has no plan that could be told.
         shortfall = None if self._refusal else self._schedule.shortfall(self._run)
         if shortfall:

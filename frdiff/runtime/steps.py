@@ -6,33 +6,34 @@ import math
 from collections.abc import Sequence
 
 from ..sampler.noise_levels import step_of_sigma
+from ..sampler.recursion import SamplerEvaluations
 from ..sampler.response import GRID_TOLERANCE, MOST_SHIFT
 
 
 class StepOrder:
     """Follows the noise levels of a run of `sigmas`, one more than there are steps.
 
-    `rehearsed` are the levels of the evaluations as far as they are known before the run, with the steps that they
-    belong to; something between the sampler and the model may shift them.
+    `known` are its evaluations as they were rehearsed, None where they were not; something between the sampler and the
+    model may shift their levels.
     """
 
-    def __init__(self, sigmas: Sequence[float], rehearsed: Sequence[float] = (), steps: Sequence[int] = ()) -> None:
+    def __init__(self, sigmas: Sequence[float], known: SamplerEvaluations | None) -> None:
         self._sigmas = sigmas
-        self._rehearsed, self._rehearsed_steps = rehearsed, steps
+        self._known = known
         self._seen: list[float] = []
         self._steps: list[int] = []
 
     def is_as_rehearsed(self, sigma: float) -> bool:
         """Whether the next evaluation may be at `sigma`: nothing is rehearsed, or this, or this shifted."""
-        if not self._rehearsed:
+        if self._known is None:
             return True
-        place = len(self._seen)
-        if place >= len(self._rehearsed):
+        place, rehearsed = len(self._seen), self._known.sigmas
+        if place >= len(rehearsed):
             return False
-        level = self._rehearsed[place]
+        level = rehearsed[place]
         if abs(level - sigma) <= GRID_TOLERANCE * sigma:
             return True
-        before = _direction(self._rehearsed[place - 1], level) if place else 0
+        before = _direction(rehearsed[place - 1], level) if place else 0
         now = _direction(self._seen[-1], sigma) if place else 0
         return before == now and level / MOST_SHIFT <= sigma <= level * MOST_SHIFT
 
@@ -44,7 +45,7 @@ class StepOrder:
     @property
     def is_rehearsed(self) -> bool:
         """Whether it is known where the sampler goes next."""
-        return bool(self._rehearsed)
+        return self._known is not None
 
     def positions(self) -> tuple[float, ...]:
         """Where the evaluations of a step are, from its start (0) to the next one's (1), in the logarithm of sigma.
@@ -59,7 +60,7 @@ class StepOrder:
 
     def place_in(self, steps: Sequence[int]) -> int:
         """The place of the newest evaluation among those of these steps; behind the end where it has none."""
-        if self._rehearsed:
+        if self._known is not None:
             return len(self._seen) - 1
         step = self._steps[-1]
         ordinal = self._steps.count(step) - 1
@@ -67,13 +68,12 @@ class StepOrder:
 
     def forget_rehearsal(self) -> None:
         """Go by the noise levels from here on."""
-        self._rehearsed = ()
+        self._known = None
 
     def step_of(self, sigma: float) -> tuple[int, bool]:
         """The step of the next evaluation, at `sigma`, and whether that is no level to enter this step at."""
-        place = len(self._seen)
-        if self._rehearsed:
-            step, strange = self._rehearsed_steps[place], False
+        if self._known is not None:
+            step, strange = self._known.step_of_evaluation[len(self._seen)], False
         else:
             step, strange = self._step_by_level(sigma)
         self._seen.append(sigma)

@@ -47,7 +47,7 @@ class _Snapshot:
     """
 
     def __init__(self, held: Iterable[Any]) -> None:
-        self._undo: list[Callable[[], None]] = []
+        self._undo: list[Callable[[], object]] = []
         self._seen: set[int] = set()
         self._packages = {name.partition(".")[0] for each in held for name in _modules_of(each)} - _TRUSTED
         modules = [m for name, m in list(sys.modules.items()) if name.partition(".")[0] in self._packages]
