@@ -31,6 +31,8 @@ SECONDS = 3.0
 # Of numbers about 1: what rounding leaves, and noise exceeds.
 NOISE_TOLERANCE, LINEAR_TOLERANCE = 1e-4, 1e-3
 CHECK_INPUT = 0.5
+# In steps: samplers that add noise do so from the first step on.
+LATE_NOISE = 2
 # In each direction of a latent.
 LARGEST_UNIT = 4
 
@@ -56,7 +58,7 @@ def rehearse(
             stage = _Stage(model, guider, sigmas, shape[1:])
             response = _response(sampler, sigmas, stage, USUAL_EVALUATIONS_PER_STEP * len(sigmas))
         # What is not linear may as well have drawn no noise because of these numbers.
-        return response if response.inputs is not None else None
+        return response if response and response.inputs is not None else None
     except InterruptProcessingException:
         raise
     except (NotIsolated, Exception):
@@ -64,13 +66,17 @@ def rehearse(
         return None
 
 
-def _response(sampler: Any, sigmas: torch.Tensor, stage: _Stage, guess: int) -> ImpulseResponse:
+def _response(sampler: Any, sigmas: torch.Tensor, stage: _Stage, guess: int) -> ImpulseResponse | None:
     script, rows = _played(sampler, sigmas, stage, guess)
     if len(script.sigmas) > guess:
         # Now it is known how many outputs there are.
         guess = len(script.sigmas)
         script, rows = _played(sampler, sigmas, stage, guess)
-    stochastic = bool(np.abs(rows[:, _NOTHING]).max() > NOISE_TOLERANCE)
+    noisy = np.abs(rows[:, _NOTHING]) > NOISE_TOLERANCE
+    stochastic = bool(noisy.any())
+    if stochastic and noisy.argmax() > LATE_NOISE * len(rows) / stage.steps + 1:
+        # Until it sets in the run is one without noise, which the watch tells apart.
+        return None
     if stochastic and not _takes_noise(sampler):
         # The same seed makes the same noise, which is all there is where every number is zero.
         rows = rows - _played(sampler, sigmas, stage, guess, silent=True)[1]
