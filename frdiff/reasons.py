@@ -30,6 +30,11 @@ OWN_LEVELS = Reason(
     "own-noise-levels",
     "Steps were computed in full: the sampler chooses noise levels of its own, which no plan can know.",
 )
+SEVERAL = Reason(
+    "several-unknown",
+    "Steps were computed in full: the model is asked several times for a step, in a way that neither a rehearsal of "
+    "the sampler nor the run itself shows.",
+)
 UPWARD = Reason("upward", "Every step was computed in full: the noise levels do not go down from step to step.")
 CFG_PP_MULTISTEP = Reason(
     "cfg-pp-multistep",
@@ -39,6 +44,11 @@ CFG_PP_MULTISTEP = Reason(
 CFG_PP = Reason(
     "cfg-pp",
     "The sampler uses the unconditional output by itself (CFG++): with a cfg above 2, fewer steps serve better.",
+)
+CONTRADICTED = Reason(
+    "not-as-rehearsed",
+    "The run was planned again as with an unknown sampler: something beside the sampler changes its latent, or asks "
+    "the model besides it.",
 )
 UNWATCHED = Reason(
     "unwatched",

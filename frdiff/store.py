@@ -93,9 +93,9 @@ class Store:
         `dtype` is that of the network's own output, where that is not the type of `output`.
         """
         with self._lock:
-            if stream.times and abs(stream.times[-1] - time) <= SAME_TIME:
-                stream.times.pop()
-                stream.outputs.pop()
+            for place in [place for place, known in enumerate(stream.times) if abs(known - time) <= SAME_TIME]:
+                del stream.times[place]
+                del stream.outputs[place]
             stream.times.append(time)
             stream.outputs.append(copied(output))
             stream.dtype = dtype or dtype_of(output)

@@ -42,7 +42,7 @@ class Gain:
     """The shares of `forecast - repeat` and `input - repeat` that are best by what the run has shown of each picture.
 
     Guidance enlarges what forecasts miss, so the errors are those of the guided output. `x0` says that denoised
-    latents are forecast: only there the input brings noise that no older output knows. `multistep` says that the sampler
+    latents are forecast: only there the input brings noise that no older output knows. `multistep` says that a sampler
     uses outputs again in later steps. Nothing here makes the device wait.
     """
 

@@ -117,7 +117,7 @@ def raw_cost_model(times: Sequence[float], error_weight: Sequence[float] = ()) -
 
     @cache
     def step_cost(before: int, last: int, step: int) -> float:
-        if abs(times[last] - times[step]) <= SAME_TIME:
+        if any(abs(times[known] - times[step]) <= SAME_TIME for known in (before, last)):
             return weight[step] * _deviation_of_corrected(times, step)
         return weight[step] * KRIGING_MODEL.deviation(times[step], _known(times, before, last))
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from ..sampler.noise_levels import LevelOf
 from ..sampler.response import ImpulseResponse
 
 # Longer runs of samplers that evaluate more than once for a step are planned by steps.
 MOST_EVALUATIONS = 200
+# Of a sampler with several evaluations for a step, of which nothing is known: so many steps are computed.
+FIRST_STEPS, LAST_STEPS, MUCH = 2, 2, 1e3
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,31 @@ def sampling_run(
         multistep=known.multistep,
         step_of_evaluation=known.step_of_evaluation if len(known.sigmas) > len(times) - 1 else (),
     )
+
+
+def with_ends(run: SamplingRun) -> SamplingRun:
+    """The run as one in which what the first and last steps are answered counts more than all else."""
+    inner = range(FIRST_STEPS, run.steps - LAST_STEPS)
+    steps = run.step_of_evaluation or range(run.length)
+    emphasis = tuple(1.0 if step in inner else MUCH for step in steps)
+    lengths = [abs(a - b) for a, b in pairwise(run.times)]
+    weights = tuple(length * much for length, much in zip(lengths, emphasis, strict=True))
+    return replace(run, output_weight=emphasis, error_weight=weights)
+
+
+def with_positions(
+    run: SamplingRun, sigmas: Sequence[float], level_of: LevelOf, positions: Sequence[float]
+) -> SamplingRun:
+    """The run with the evaluations of a step at these positions between its start (0) and the next one's (1).
+
+    The step that ends without noise has one evaluation. Each counts for an equal share of its step.
+    """
+    steps = len(sigmas) - 1
+    spread = [(step, place) for step in range(steps - 1) for place in positions] + [(steps - 1, 0.0)]
+    levels = [sigmas[step] * (sigmas[step + 1] / sigmas[step]) ** place if place else sigmas[step]
+              for step, place in spread]  # fmt: skip
+    times = (*(level_of(sigma).time for sigma in levels), run.times[-1])
+    return with_ends(replace(run, times=times, step_of_evaluation=tuple(step for step, _ in spread)))
 
 
 def _length_in_use(times: Sequence[float], sigmas: Sequence[float], step: int) -> float:

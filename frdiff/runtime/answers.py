@@ -88,6 +88,9 @@ class Answers:
         self._errors.clear()
         if self._gain:
             self._gain.begin()
+        if self._repair and evaluation.step < len(self._levels):
+            # What the model is told may be shifted.
+            self._levels[evaluation.step] = level_of_remembered(evaluation.level, self._x0)
 
     def noted(self, key: Hashable, result: Any) -> None:
         """Note what a call gave the guider."""
@@ -206,14 +209,15 @@ class Answers:
 
     def _repairing(self, evaluation: Evaluation) -> Repair | None:
         """The repair, as long as the sampler does what it rehearsed: one evaluation for each step."""
-        return self._repair if evaluation.number == evaluation.step + 1 else None
+        as_rehearsed = self._follower.recursion is not None and evaluation.number == evaluation.step + 1
+        return self._repair if as_rehearsed else None
 
     def _repair_of(self, facts: RunFacts) -> Repair | None:
         # A masked run changes the latent between its steps.
         recursion = self._follower.recursion if facts.region is None else None
         sigmas = self._follower.sigmas[:-1] if recursion else []
-        levels = [level_of_remembered(facts.level_of(sigma), self._x0) for sigma in sigmas]
-        return repair_of(self._options.repair, recursion, levels)
+        self._levels = [level_of_remembered(facts.level_of(sigma), self._x0) for sigma in sigmas]
+        return repair_of(self._options.repair, recursion, self._levels)
 
     def _swapped(self, call: NetworkCall, forwards: dict[Any, Forward]) -> AbstractContextManager[None]:
         if not forwards:

@@ -9,24 +9,26 @@ from itertools import pairwise
 from ..engine import RunFacts
 from ..forecasting.prediction import Prediction
 from ..planning.plan import Plan, StepKind, StepPlan
-from ..planning.run import sampling_run
+from ..planning.run import sampling_run, with_ends, with_positions
 from ..planning.schedule import Schedule
 from ..reasons import (
     CFG_PP,
     CFG_PP_MULTISTEP,
+    CONTRADICTED,
     GUARDED,
     NOTHING_TO_SKIP,
     OTHER_CACHE,
     OWN_LEVELS,
+    SEVERAL,
     UNWATCHED,
     UPWARD,
     Reason,
 )
-from ..sampler.noise_levels import SIGMA_TOLERANCE, NoiseLevel, step_of_sigma
+from ..sampler.noise_levels import SIGMA_TOLERANCE, NoiseLevel
 from ..sampler.recursion import LinearRecursion
-from ..sampler.response import GRID_TOLERANCE
 from ..sampler.watch import SamplerWatch
 from .guard import Guard
+from .steps import StepOrder
 
 # In evaluations per step of the longest gap: how old a remembered output may be when the sampler does not
 # follow the steps' own order.
@@ -39,7 +41,8 @@ class Evaluation:
 
     `number` counts from 1, `step` is the solver step. `planned` is what the plan says, `plan` what is done: a guard
     may refuse a skip. A remembered output may be `max_age` evaluations old. `tests` says that it comes after a skipped
-    one, so that it shows how good forecasts are. `prediction` is what is remembered and forecast at its noise level.
+    one, so that it shows how good forecasts are. `prediction` is what is remembered and forecast at its noise level,
+    `rehearsed` says that the sampler is known to go there, be it up.
     """
 
     number: int
@@ -49,11 +52,17 @@ class Evaluation:
     max_age: int
     tests: bool
     prediction: Prediction
+    rehearsed: bool = False
 
     @property
     def level(self) -> NoiseLevel:
         """Its noise level."""
         return self.prediction.level
+
+    @property
+    def was_to_be_skipped(self) -> bool:
+        """Whether nothing was to be computed by the plan."""
+        return self.planned.kind is StepKind.SKIP
 
     @property
     def is_skipped(self) -> bool:
@@ -69,12 +78,14 @@ class PlanFollower:
         self._schedule = schedule
         adapts = schedule.options.adapts
         self._response = facts.response if adapts else None
-        # What is known before the run need not be watched for.
-        self._watch = SamplerWatch(facts.region) if adapts and facts.response is None else None
+        self._watch = SamplerWatch(facts.region, self._response) if adapts else None
         self.recursion: LinearRecursion | None = facts.response.recursion(self.sigmas) if facts.response else None
         self._level_of = facts.level_of
         self._left_to_another = facts.other_cache
         self._run = sampling_run(self.sigmas, facts.level_of, self._response)
+        known = self._response.evaluations(self.sigmas) if self._response else None
+        self._order = StepOrder(self.sigmas, known)
+        self._distrusted = False
         self._refusal = self._reason_to_refuse()
         self._evaluations: list[Evaluation] = []
         self._make_plan()
@@ -82,17 +93,23 @@ class PlanFollower:
 
     def begin(self, sigma: float, x: object) -> Evaluation:
         """The evaluation that begins at `sigma` with input `x` (B, C, ...), None where that is not known."""
-        step = self._step_of(sigma)
+        if not self._order.is_as_rehearsed(sigma):
+            self._distrust_rehearsal()
         if x is not None and self._watch:
             self._watch.arrived(x)
-            self._replan(step)
+            if self._watch.contradicted or self._watch.lost:
+                # What cannot be seen cannot be held against the rehearsal, either.
+                self._distrust_rehearsal()
+        step = self._step_of(sigma)
+        self._replan(step)
         planned = self._planned(step)
         done = planned if self._may_skip(planned) else StepPlan(StepKind.FULL)
         # Raw outputs are remembered as they are, whatever they count for.
         prediction = Prediction(bool(self.stochastic), self._level_of(sigma))
-        after_skip = bool(self._evaluations) and self._evaluations[-1].planned.kind is StepKind.SKIP
-        tests = self._guard is not None and after_skip
-        evaluation = Evaluation(len(self._evaluations) + 1, step, planned, done, self.max_age, tests, prediction)
+        tests = self._guard is not None and bool(self._evaluations) and self._evaluations[-1].was_to_be_skipped
+        evaluation = Evaluation(
+            len(self._evaluations) + 1, step, planned, done, self.max_age, tests, prediction, self._order.is_rehearsed
+        )
         self._evaluations.append(evaluation)
         return evaluation
 
@@ -129,6 +146,8 @@ class PlanFollower:
             yield CFG_PP
         if self._watch and self._watch.lost:
             yield UNWATCHED
+        elif self._distrusted:
+            yield CONTRADICTED
         # What was refused has no plan that could be told.
         shortfall = None if self._refusal else self._schedule.shortfall(self._run)
         if shortfall:
@@ -168,25 +187,28 @@ class PlanFollower:
         return CFG_PP_MULTISTEP if cfg_pp and is_flow and several else None
 
     def _planned(self, step: int) -> StepPlan:
-        place = len(self._evaluations) if self._by_evaluation else self._step_to_follow(step)
+        steps = self.plan.step_of_evaluation
+        place = self._order.place_in(steps) if self._by_evaluation else self._step_to_follow(step)
         return self.plan[place] if place < len(self.plan) else StepPlan(StepKind.FULL)
 
     def _step_of(self, sigma: float) -> int:
         """The step that the next evaluation belongs to."""
-        place = len(self._evaluations)
-        if self._by_evaluation and not self._is_as_rehearsed(place, sigma):
-            # Something between the sampler and the model asks more or less often: plan by steps from here on.
-            self._run = replace(sampling_run(self.sigmas, self._level_of), stochastic=bool(self.stochastic))
-            self._make_plan()
-        if self._by_evaluation:
-            return self.plan.step_of_evaluation[place]
-        step = step_of_sigma(sigma, self.sigmas)
-        self._refuse_strange_levels(step, sigma)
+        step, strange = self._order.step_of(sigma)
+        if strange:
+            self.refuse(OWN_LEVELS)
         return step
 
-    def _is_as_rehearsed(self, place: int, sigma: float) -> bool:
-        levels = self._response.sigmas if self._response else ()
-        return place < len(levels) and abs(levels[place] - sigma) <= GRID_TOLERANCE * sigma
+    def _distrust_rehearsal(self) -> None:
+        """Go on as with a sampler of which nothing is known: the run is not as it was rehearsed."""
+        if self._response is None:
+            return
+        self._response = self.recursion = None
+        self._order.forget_rehearsal()
+        if self._watch:
+            self._watch.distrust()
+        self._run = sampling_run(self.sigmas, self._level_of)
+        self._distrusted = True
+        self._make_plan()
 
     def _step_to_follow(self, step: int) -> int:
         """The step whose plan an evaluation follows."""
@@ -199,18 +221,26 @@ class PlanFollower:
     def _may_skip(self, step: StepPlan) -> bool:
         return step.kind is not StepKind.SKIP or self._guard is None or self._guard.allows_skip()
 
-    def _refuse_strange_levels(self, step: int, sigma: float) -> None:
-        """Refuse to skip for a sampler that enters a step elsewhere than at the step's own noise level."""
-        last = self._evaluations[-1].step if self._evaluations else step
-        own = self.sigmas[step] if step < len(self.sigmas) else sigma
-        if step > last and abs(own - sigma) > GRID_TOLERANCE * own:
-            self.refuse(OWN_LEVELS)
-
     def _replan(self, step: int) -> None:
         """Plan again, at a step, when the run has shown whether noise is added."""
         stochastic = bool(self.stochastic)
         if stochastic != self._run.stochastic:
-            self._run = replace(self._run, stochastic=stochastic, passed=step, computed=self._computed_before(step))
+            run = self._run if self._order.is_rehearsed else sampling_run(self.sigmas, self._level_of)
+            self._run = replace(run, stochastic=stochastic, passed=step, computed=self._computed_before(step))
+            self._make_plan()
+        if self._watch and self._order.has_several and not self._order.is_rehearsed:
+            self._plan_for_several(stochastic, self._watch.lost)
+
+    def _plan_for_several(self, stochastic: bool, lost: bool) -> None:
+        """Plan a sampler that turns out to evaluate several times for a step, by what is seen of its first steps."""
+        if lost:
+            self.refuse(SEVERAL)
+        positions = () if stochastic or self._run.step_of_evaluation else self._order.positions()
+        if positions:
+            self._run = with_positions(self._run, self.sigmas, self._level_of, positions)
+            self._make_plan()
+        elif not self._run.output_weight:
+            self._run = with_ends(self._run)
             self._make_plan()
 
     def _computed_before(self, step: int) -> tuple[int, ...]:

@@ -53,7 +53,8 @@ class ReuseCheck:
         if stream is None or not stream.outputs:
             return UNSEEN
         age = evaluation.number - stream.evaluation
-        if evaluation.level.time > stream.times[-1] * (1 + SIGMA_TOLERANCE) or age > evaluation.max_age:
+        rises = not evaluation.rehearsed and evaluation.level.time > stream.times[-1] * (1 + SIGMA_TOLERANCE)
+        if rises or age > evaluation.max_age:
             return STALE
         return self._of_stages(stream, network) if evaluation.plan.kind is StepKind.PARTIAL else None
 

@@ -1,21 +1,22 @@
-"""Find out from the run itself whether the sampler adds fresh noise."""
+"""Find out from the run itself whether the sampler adds fresh noise, and whether it does what it rehearsed."""
 
 from __future__ import annotations
 
 from collections import deque
-from typing import TypeGuard
 
 import numpy as np
 import torch
 
 from ..tensors import is_plain
+from .elements import LatentElements
+from .response import ImpulseResponse
 
-# Latent elements that are looked at: enough to tell noise from rounding, few enough to cost nothing.
-SAMPLES = 128
 # Of the latent's own size: a linear solver leaves rounding errors, noise leaves far more.
 NOISE_TOLERANCE = 1e-3
-# Solvers of the host combine at most this many past evaluations.
-MEMORY = 5
+# Of the same: what a rehearsal in single precision may be wrong by.
+RESPONSE_TOLERANCE = 5e-3
+# Solvers combine at most this many past evaluations: four of the host's, or two steps with many stages.
+MEMORY = 12
 
 
 class SamplerWatch:
@@ -23,90 +24,112 @@ class SamplerWatch:
 
     A deterministic solver makes its next input as a linear combination of past inputs and of the
     outputs that it was given; what cannot be written so is fresh noise. `region`, in the latent's shape (B, C, ...), is
-    1 where the sampler is free, None where it is free everywhere.
+    1 where the sampler is free, None where it is free everywhere. With a `response` the combination is known, and
+    `contradicted` says that it was another one; until then nothing else is asked.
     `cfg_pp` says that the sampler takes the outputs of single conditions, as CFG++ does. What passes by may be
     anything: at the first that is no latent of finite numbers the watch ends, and `lost` says so.
     """
 
-    def __init__(self, region: torch.Tensor | None = None) -> None:
+    def __init__(self, region: torch.Tensor | None = None, response: ImpulseResponse | None = None) -> None:
         self.stochastic: bool | None = None
         self.cfg_pp = False
-        self.lost = False
-        self._region = region
-        self._shape: torch.Size | None = None
-        self._places: torch.Tensor | None = None
+        self.contradicted = False
+        self._response = response
+        self._elements = LatentElements(region)
+        self._first: np.ndarray | None = None
+        self._comparable = True
+        self._all_outputs: list[np.ndarray] = []
         self._inputs: deque[np.ndarray] = deque(maxlen=MEMORY)
         self._outputs: deque[np.ndarray] = deque(maxlen=MEMORY)
-        self._parts: deque[np.ndarray] = deque(maxlen=2 * MEMORY)
+        # On the device until they are needed.
+        self._unread: list[torch.Tensor] = []
+        self._parts: deque[torch.Tensor] = deque(maxlen=2 * MEMORY)
+
+    @property
+    def lost(self) -> bool:
+        """Whether something passed by that cannot be watched."""
+        return self._elements.lost
 
     def arrived(self, x: object) -> None:
         """Note the input (B, C, ...) of an evaluation, and compare it with what came before."""
-        if self.stochastic or not self._sees(x):
+        if self.stochastic or not self._elements.sees(x):
             return
-        now = self._sampled(x)
-        if self._outputs and self._inputs and self._is_finite(now):
-            # Some samplers remember derivatives, so older inputs matter, and CFG++ uses the unconditional output.
-            plain, older, parts = [self._inputs[-1], *self._outputs], list(self._inputs)[:-1], list(self._parts)
-            if not self._explained(now, plain) and not self._explained(now, plain + older):
-                self.stochastic = not parts or not self._explained(now, plain + older + parts)
-                self.cfg_pp = self.cfg_pp or not self.stochastic
-            else:
-                self.stochastic = False
+        now = self._read(x)
+        if not self._elements.are_finite(now):
+            return
+        if self._response:
+            self._compare(now, self._response)
+        if self._response is None and self._outputs and self._inputs:
+            self._explain(now)
         self._inputs.append(now)
 
     def answered(self, denoised: object) -> None:
         """Note what an evaluation returned to the sampler, (B, C, ...)."""
-        if self.stochastic or not self._sees(denoised):
+        if self.stochastic or not self._elements.sees(denoised):
             return
-        self._outputs.append(self._sampled(denoised))
-        self._is_finite(self._outputs[-1])
+        self._forget_other_shapes(denoised)
+        self._unread.append(self._elements.of(denoised))
 
     def called(self, denoised: object) -> None:
         """Note what one network call returned: the outputs of P conditions in one batch (P B, C, ...)."""
+        shape = self._elements.shape
         # A network may return what is no latent: then single conditions are of no use to the sampler either.
-        if self.stochastic or self.lost or self._shape is None or not is_plain(denoised):
+        if self.stochastic or self.lost or shape is None or not is_plain(denoised):
             return
-        if denoised.shape[1:] == self._shape[1:] and len(denoised) % self._shape[0] == 0:
-            parts = [self._sampled(part) for part in torch.split(denoised, self._shape[0])]
-            self._parts.extend(part for part in parts if np.isfinite(part).all())
+        if denoised.shape[1:] == shape[1:] and len(denoised) % shape[0] == 0:
+            self._parts.extend(self._elements.of(part) for part in torch.split(denoised, shape[0]))
 
-    def _sees(self, x: object) -> TypeGuard[torch.Tensor]:
-        """Whether it is a latent (B, C, ...) that can be watched."""
-        self.lost = self.lost or not is_plain(x) or not self._covers(x)
-        return not self.lost
+    def distrust(self) -> None:
+        """From here on nothing is known of the sampler but what is seen."""
+        self._response = None
+        self.contradicted = True
 
-    def _covers(self, x: torch.Tensor) -> bool:
-        """Whether the region can be laid over a latent (B, C, ...)."""
-        region = () if self._region is None else self._region.shape
-        ends = zip(reversed(region), reversed(x.shape), strict=False)
-        return len(region) <= x.ndim and all(size in (1, of_latent) for size, of_latent in ends)
+    def _read(self, x: torch.Tensor) -> np.ndarray:
+        """Elements (M,) of an input, and by the same copy those of the outputs since the last one."""
+        self._forget_other_shapes(x)
+        *outputs, now = self._elements.read([*self._unread, self._elements.of(x)])
+        self._unread.clear()
+        for output in outputs:
+            if self._elements.are_finite(output):
+                self._outputs.append(output)
+                self._all_outputs.append(output)
+        return now
 
-    def _is_finite(self, sampled: np.ndarray) -> bool:
-        """Whether some elements (M,) are finite; the watch ends where they are not."""
-        self.lost = self.lost or not np.isfinite(sampled).all()
-        return not self.lost
+    def _forget_other_shapes(self, x: torch.Tensor) -> None:
+        """Start again where a latent (B, C, ...) has another shape than those before: it was cut in the run."""
+        if self._elements.is_new_shape(x):
+            self._comparable = self._first is None
+            for kept in (self._outputs, self._parts, self._inputs, self._unread, self._all_outputs):
+                kept.clear()
 
-    def _sampled(self, x: torch.Tensor) -> np.ndarray:
-        """Some elements (M,) of a latent (B, C, ...), always the same."""
-        if self._places is None or self._shape != x.shape:
-            self._shape, self._places = x.shape, self._choose(x).to(x.device)
-            self._outputs.clear()
-            self._parts.clear()
-            self._inputs.clear()
-        return x.detach().reshape(-1)[self._places.to(x.device)].double().cpu().numpy()
+    def _compare(self, now: np.ndarray, response: ImpulseResponse) -> None:
+        """Compare an input (M,) with what the rehearsal makes of the outputs so far."""
+        if self._first is None:
+            self._first = now
+            return
+        if not self._comparable:
+            return
+        made = response.input_of(len(self._all_outputs), self._first, self._all_outputs)
+        if made is None or response.stochastic:
+            return
+        if not np.linalg.norm(now - made) <= RESPONSE_TOLERANCE * np.linalg.norm(now):
+            self.distrust()
+
+    def _explain(self, now: np.ndarray) -> None:
+        """Tell whether an input (M,) is a combination of what came before."""
+        # Some samplers remember derivatives, so older inputs matter, and CFG++ uses the unconditional output.
+        plain, older = [self._inputs[-1], *self._outputs], list(self._inputs)[:-1]
+        if self._explained(now, plain) or self._explained(now, plain + older):
+            self.stochastic = False
+            return
+        parts = [part for part in self._elements.read(self._parts) if np.isfinite(part).all()] if self._parts else []
+        self.stochastic = not parts or not self._explained(now, plain + older + parts)
+        self.cfg_pp = self.cfg_pp or not self.stochastic
 
     @staticmethod
     def _explained(now: np.ndarray, basis: list[np.ndarray]) -> bool:
         """Whether `now` (M,) is a linear combination of `basis`, each (M,), but for rounding."""
         return _remainder(now, basis) <= NOISE_TOLERANCE
-
-    def _choose(self, x: torch.Tensor) -> torch.Tensor:
-        """Places (M,) in a latent (B, C, ...) where the sampler is free."""
-        places = torch.arange(x.numel())
-        if self._region is not None:
-            free = self._region.detach().cpu().expand(x.shape).reshape(-1) >= 1
-            places = places[free] if free.any() else places
-        return places[:: max(len(places) // SAMPLES, 1)][:SAMPLES]
 
 
 def _remainder(y: np.ndarray, basis: list[np.ndarray]) -> float:

@@ -84,7 +84,7 @@ def _outer_sample(make: MakeEngine, tell: Callable[[Any], None], rehearses: bool
             sigmas.tolist(),
             noise_levels_of(guider.model_patcher),
             _region(denoise_mask, noise),
-            rehearse(sampler, sigmas, guider.model_patcher) if rehearses else None,
+            rehearse(sampler, sigmas, guider.model_patcher, guider, noise.shape) if rehearses else None,
             OTHER_CACHES in options,
         )
         engine = make(facts)

@@ -114,7 +114,7 @@ def test_the_dial_counts_evaluations(solver):
 def test_what_is_not_known_is_planned_by_steps():
     up = rehearsed(midpoint)
     up = replace(up, sigmas=(up.sigmas[0], 2 * up.sigmas[0], *up.sigmas[2:]))
-    elsewhere = replace(up, sigmas=tuple(0.9 * sigma for sigma in rehearsed(midpoint).sigmas))
+    elsewhere = replace(up, sigmas=tuple(0.4 * sigma for sigma in rehearsed(midpoint).sigmas))
     for unknown in (up, elsewhere, rehearsed(heun, inputs=None), None):
         course = sampling_run(SIGMAS, noise_prediction_level, unknown)
         assert course.step_of_evaluation == () and course.output_weight == () and course.length == 16

@@ -4,7 +4,8 @@ import importlib
 import re
 import threading
 
-REFUSED = {"other-cache", "own-noise-levels", "upward", "cfg-pp-multistep", "no-forecast", "own-state"}
+REFUSED = {"other-cache", "own-noise-levels", "upward", "cfg-pp-multistep", "no-forecast", "own-state",
+           "several-unknown"}  # fmt: skip
 # No two of a group are said of one run.
 CONTRADICTIONS = [
     REFUSED,
