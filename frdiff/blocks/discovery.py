@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ..forward_patch import Forward
+from ..forward_patch import Forward, Place
 from ..tensors import is_plain
 from ..typed import is_dict, is_list, is_tuple, modules_of, norm
 from .families import Argument, Family, class_name, uncompiled
@@ -39,7 +39,7 @@ class Probe:
         self._sightings: dict[str, list[Sighting]] = {}
         self.refusals: dict[str, str] = {}
 
-    def forwards(self) -> dict[torch.nn.Module, Forward]:
+    def forwards(self) -> dict[Place, Forward]:
         """The forwards to swap in for the call: they compute, and note what they see."""
         return {block: partial(self._watch, block, block.forward) for block in self._blocks.values()}
 

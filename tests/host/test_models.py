@@ -7,7 +7,7 @@ import pytest
 import torch
 from subjects import watching
 from tiny_host import STEPS, Counting, full_and_partial, load, schedule
-from tiny_table import TINY
+from tiny_models import MODELS
 
 TABLE = Path(__file__).resolve().parent.parent.parent / "docs" / "models.md"
 COLUMNS = ["model", "network", "off", "skip", "computed once", "blocks", "partial", "repeated"]
@@ -27,7 +27,7 @@ Every diffusion network class of ComfyUI {version}, as a tiny network with rando
 """
 
 
-@pytest.fixture(scope="module", params=TINY)
+@pytest.fixture(scope="module", params=MODELS)
 def tiny(host, request):
     """Each of the tiny models; those that this version of the host has not are skipped by name."""
     return load(host, request.param)
@@ -42,7 +42,7 @@ def tell(request):
         from comfyui_version import __version__
 
         lines = [COLUMNS, ["---"] * len(COLUMNS)]
-        lines += [[name, *(str(rows.get(name, {}).get(column, "-")) for column in COLUMNS[1:])] for name in TINY]
+        lines += [[name, *(str(rows.get(name, {}).get(column, "-")) for column in COLUMNS[1:])] for name in MODELS]
         table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
         TABLE.write_text(INTRODUCTION.format(version=__version__) + table, encoding="ascii")
 

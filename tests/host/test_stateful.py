@@ -13,7 +13,7 @@ STEPS = 6
 @pytest.fixture
 def causal(host, monkeypatch):
     """A tiny autoregressive video model; an older host skips the test by name."""
-    monkeypatch.setitem(tiny_models.NEWEST, "causal", _wan("WAN21_CausalAR", WAN))
+    monkeypatch.setitem(tiny_models.MODELS, "causal", _wan("WAN21_CausalAR", WAN))
     try:
         return tiny_models.build("causal")
     except tiny_models.Absent as absent:
