@@ -24,8 +24,8 @@ class Family:
 
     With `child` the value that this child returns is kept instead and the rest of the block stays fresh;
     `idle` children work for it alone and rest with it; where the child `skip` does nothing the whole residual can
-    be kept as well. `branches` are the finer stages: children that
-    return a whole branch before its gate.
+    be kept as well. `branches` are the finer stages: children that return a whole branch before its gate; without
+    `inputs` and `child` there are no others.
     """
 
     inputs: tuple[Argument, ...]
@@ -132,10 +132,8 @@ FAMILIES: dict[str, Family] = {
         ((0, "img_hidden_states"), (1, "instruct_hidden_states")),
         branches=("img_instruct_attn", "img_self_attn", "img_feed_forward", "instruct_feed_forward"),
     ),
-    # The shapes are handed on as they came.
-    "comfy.ldm.seedvr.model.NaMMSRTransformerBlock": Family(
-        ((0, "vid"), (1, "txt"), (2, "vid_shape"), (3, "txt_shape")), branches=("attn", "mlp")
-    ),
+    # The first block's modulation is kept for the final layer, so that no block is left out as a whole.
+    "comfy.ldm.seedvr.model.NaMMSRTransformerBlock": Family((), branches=("attn", "mlp.vid", "mlp.txt", "mlp.all")),
     # Of the voxels that a structure is made of; its sparse blocks hand on no tensors and are computed.
     "comfy.ldm.trellis2.model.ModulatedTransformerCrossBlock": Family(X, branches=("self_attn", "cross_attn", "mlp")),
     "comfy.ldm.ace.ace_step15.AceStepDiTLayer": Family(HIDDEN, branches=("self_attn", "cross_attn", "mlp")),

@@ -120,7 +120,7 @@ def _stages_of(
     if family is None:
         return
     own = uncompiled(block)
-    if branches and family.branches:
+    if family.branches and (branches or not (family.inputs or family.child)):
         yield from (Stage(f"{path}.{name}", branch, WholeResult()) for name, branch in matching(own, family.branches))
     elif family.child and not (inner and _does_nothing(own, family.skip)):
         children = dict(matching(own, (family.child, *family.idle)))
