@@ -1,5 +1,8 @@
 """Every diffusion class of the host, as tiny random networks in its own model classes and samplers."""
 
+import inspect
+import re
+import sys
 from pathlib import Path
 from unittest import mock
 
@@ -8,14 +11,19 @@ import torch
 from subjects import watching
 from tiny_host import STEPS, Counting, flat, full_and_partial, load, schedule
 from tiny_models import MODELS
+from tiny_titles import TITLES
 
 TABLE = Path(__file__).resolve().parent.parent.parent / "docs" / "models.md"
-COLUMNS = ["model", "network", "off", "skip", "computed once", "blocks", "partial", "repeated"]
+COLUMNS = ["model", "name here", "network", "ComfyUI", "off", "skip", "computed once", "blocks", "partial", "repeated"]
 COLUMNS += ["finer", "finer partial", "finer repeated"]
+# They look at pictures; and one is refused for its state (test_stateful).
+NO_DIFFUSION = {"RTv4", "DepthAnything3Net", "SAM3Model", "CausalWanModel"}
 INTRODUCTION = """# Models
 
-Every diffusion network class of ComfyUI {version}, as a tiny network with random weights. `python scripts/test.py
---write-tables tests/host/test_models.py` runs the tests behind this table and writes it.
+Every diffusion network class of ComfyUI, as a tiny network with random weights, in the version that the table names.
+`python scripts/test.py --write-tables tests/host/test_models.py` runs the tests behind this table and writes the rows
+of the networks that its ComfyUI has; the others stay. Only the causal Wan of ComfyUI 0.33 has no row: it keeps a state
+that each call moves on, and is computed with a reason.
 
 - off: with every step computed, and with every stage remembered and none reused, the latent is identical to plain.
 - skip: the paper's schedule for M=2 skips steps, and the network was called as often as the report counts.
@@ -41,10 +49,13 @@ def tell(request):
     if request.config.getoption("--write-tables"):
         from comfyui_version import __version__
 
-        lines = [COLUMNS, ["---"] * len(COLUMNS)]
-        lines += [[name, *(str(rows.get(name, {}).get(column, "-")) for column in COLUMNS[1:])] for name in MODELS]
-        table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
-        TABLE.write_text(INTRODUCTION.format(version=__version__) + table, encoding="ascii")
+        lines = {line.split(" | ")[1]: line for line in TABLE.read_text().splitlines() if " | " in line}
+        for name, results in rows.items():
+            results |= {"model": TITLES[name], "name here": name, "ComfyUI": __version__}
+            lines[name] = f"| {' | '.join(str(results.get(column, '-')) for column in COLUMNS)} |"
+        head = [f"| {' | '.join(COLUMNS)} |", f"| {' | '.join(['---'] * len(COLUMNS))} |"]
+        table = [*head, *(lines[name] for name in TITLES if name in lines)]
+        TABLE.write_text(INTRODUCTION + "\n".join(table) + "\n", encoding="ascii")
 
 
 def worker(stage):
@@ -132,8 +143,8 @@ def test_a_repeated_call_gives_the_same_from_memory(tiny, host, engine, tell, fi
 
 
 @pytest.mark.parametrize("name",
-    ["lumina2", "zimage", "omnigen2", "ace_step", "sd3", "wan21", "wan_vace", "wan_dancer", "krea2", "triposplat", "boogu",
-     "ace_step15", "pid", "zimage_pixel"],
+    ["lumina2", "zimage", "omnigen2", "ace_step", "sd3", "wan21", "wan_vace", "wan_dancer", "krea2", "triposplat",
+     "boogu", "ace_step15", "pid", "zimage_pixel"],
 )  # fmt: skip
 def test_what_does_not_depend_on_the_timestep_is_computed_once(host, engine, name):
     tiny = load(host, name)
@@ -173,3 +184,23 @@ def test_without_a_row_it_still_runs_and_says_why(tiny, host, engine):
     assert torch.isfinite(flat(latent)).all()
     assert report.counts["skip"] == 1 and report.reasons
     assert (report.counts["partial"] == 2) == (report.stages > 0)
+
+
+def test_every_network_of_the_host_is_among_them(host):
+    assert set(TITLES) == set(MODELS)
+    import comfy.model_base
+
+    classes = [cls for cls in vars(comfy.model_base).values() if isinstance(cls, type)]
+    found = {network_of(cls) for cls in classes if issubclass(cls, comfy.model_base.BaseModel)}
+    bases = [getattr(comfy.model_base, tiny.base, None) for tiny in MODELS.values()]
+    missing = found - {network_of(cls) for cls in bases if cls}
+    assert len(found) > 20 and {network.__name__ for network in missing} <= NO_DIFFUSION
+
+
+def network_of(model):
+    """The network class that a model class of the host names: the last one in its own source, or its parent's."""
+    for cls in model.__mro__:
+        named = re.findall(r"unet_model=(?!unet_model)([\w.]+)", inspect.getsource(cls))
+        if named:
+            return eval(named[-1], vars(sys.modules[cls.__module__]))
+    raise AssertionError(model)

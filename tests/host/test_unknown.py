@@ -42,12 +42,9 @@ def tiny(host, request):
 
 def blocks(tiny, engine):
     """Those of the recognised classes that are not in what is computed once."""
-    once = [*engine("blocks.families").invariants_of(tiny.network)]
-    return [
-        module
-        for path, module in tiny.network.named_modules()
-        if type(module).__name__ in RECOGNISED[tiny.name] and not any(path.startswith(f"{o}.") or path == o for o in once)
-    ]
+    constant = engine("blocks.families").invariants_of(tiny.network).values()
+    once = {module for piece in constant for module in piece.modules()}
+    return [m for m in tiny.network.modules() if type(m).__name__ in RECOGNISED[tiny.name] and m not in once]
 
 
 def test_blocks_are_recognised_by_watching_one_call(tiny, host, engine, empty_table):

@@ -64,7 +64,9 @@ PIXEL_DIT = {
     "pixel_attn_hidden_size": 32, "pixel_num_groups": 2, "patch_depth": 3, "pixel_depth": 2, "patch_size": 8,
     "txt_embed_dim": 40, "txt_max_length": 9,
 }  # fmt: skip
-PID = PIXEL_DIT | {"image_model": "pid", "lq_hidden_dim": 16, "lq_num_res_blocks": 1, "rope_ref_h": 64, "rope_ref_w": 64}
+PID = PIXEL_DIT | {
+    "image_model": "pid", "lq_hidden_dim": 16, "lq_num_res_blocks": 1, "rope_ref_h": 64, "rope_ref_w": 64,
+}  # fmt: skip
 TRIPO = {
     "image_model": "triposplat", "q_token_length": 12, "model_channels": 64, "cond_channels": 40, "num_blocks": 3,
     "num_head_channels": 16, "cond2_channels": 24, "mlp_ratio": 2,
