@@ -1,6 +1,7 @@
 """Every node of the host that makes a sampler, and every option of its context windows, as this version has them."""
 
 import ast
+import importlib
 import inspect
 import math
 from pathlib import Path
@@ -11,16 +12,18 @@ from subjects import custom_schedule, demo_subject, extra_node, node_class, rela
 
 STEPS = 16
 FRAMES = 8
-# They make a sampler out of another one, or out of text.
-OF_OTHERS = {"KSamplerSelect", "SamplerARVideo", "SamplerSEEDS2"} - {"SamplerSEEDS2"}
+# Each name of its list has a test in test_samplers; and one is for a network with a state (test_stateful).
+ELSEWHERE = {"KSamplerSelect", "SamplerARVideo"}
 CFG_OF_CFG_PP = 1.0
+# They say something of the speed, and nothing of the picture.
+OF_THE_SPEED = {"speed-not-reached", "unsteady-times"}
 
 
 def extras():
     """The host's folder of nodes that come in files of their own."""
-    import comfy
+    import comfy.samplers
 
-    return Path(next(iter(comfy.__path__))).parent / "comfy_extras"
+    return Path(comfy.samplers.__file__).parents[1] / "comfy_extras"
 
 
 def sampler_nodes():
@@ -28,11 +31,9 @@ def sampler_nodes():
     found = []
     for path in sorted(extras().glob("nodes_*.py")):
         source = path.read_text(encoding="utf-8")
-        if "Sampler.Output" not in source and '"SAMPLER"' not in source:
-            continue
         for cls in [each for each in ast.parse(source).body if isinstance(each, ast.ClassDef)]:
             text = ast.get_source_segment(source, cls)
-            if "Sampler.Output(" in text and cls.name not in OF_OTHERS:
+            if "Sampler.Output(" in text and cls.name not in ELSEWHERE:
                 found.append((path.stem.removeprefix("nodes_"), cls.name))
     return found
 
@@ -68,8 +69,6 @@ def run(subject, made, steps=STEPS, cfg=3.0):
 
 def patched(pack, subject, speedup=2.0, schedule=None):
     """The subject with the model patcher's engine, and the reports of its runs."""
-    import importlib
-
     attaching, reports = importlib.import_module(f"{pack.__name__}.nodes.host.attach"), []
     model = attaching.attach(subject.model, attaching.chosen(speedup, schedule), reports.append)
     return subject.having(model=model), reports
@@ -88,8 +87,9 @@ def held(pack, host, subject, sample):
         assert torch.equal(latent, plain) and report.reasons
         return
     fewer, _ = sample(subject, math.ceil(STEPS * computed / every))
-    if fewer.shape == plain.shape:
-        assert relative(latent, plain) < relative(fewer, plain) or report.reasons, (computed, every, report.line())
+    said = {reason.code for reason in report.reasons} - OF_THE_SPEED
+    if fewer.shape == plain.shape and not said:
+        assert relative(latent, plain) < relative(fewer, plain), (computed, every, report.line())
 
 
 def pytest_generate_tests(metafunc):
