@@ -22,6 +22,8 @@ LEAVES = ("torch.", "comfy.ops")
 
 # Numbers, or what else tells a change, by the container that they are in, its identity first, and their place there.
 Numbers = dict[tuple[int, Any], Any]
+# A module, with its lists and dictionaries and its buffers.
+Kept = tuple[torch.nn.Module, list[Any], dict[str, torch.Tensor]]
 
 
 class OwnState:
@@ -80,16 +82,15 @@ def _items(container: Any) -> Iterable[tuple[Any, Any]]:
     return list(enumerate(container)) if is_list(container) else list(container.items())
 
 
-def _kept_by(network: torch.nn.Module) -> Iterator[tuple[torch.nn.Module, list[Any], dict[str, torch.Tensor]]]:
+def _kept_by(network: torch.nn.Module) -> Iterator[Kept]:
     """The network's modules, each with its lists and dictionaries and its buffers."""
     for _, module in modules_of(network):
         if not type(module).__module__.startswith(LEAVES):
-            yield module, list(_containers(dict(_attributes(module)), DEEPEST)), dict(module.named_buffers(recurse=False))
+            containers = list(_containers(dict(_attributes(module)), DEEPEST))
+            yield module, containers, dict(module.named_buffers(recurse=False))
 
 
-def _numbers_of_network(
-    network: torch.nn.Module, kept: list[tuple[torch.nn.Module, list[Any], dict[str, torch.Tensor]]]
-) -> Numbers:
+def _numbers_of_network(network: torch.nn.Module, kept: list[Kept]) -> Numbers:
     """Those of the network itself, and of what its modules keep in lists, dictionaries and buffers.
 
     A number that an inner module keeps of its own is nearly always a statistic, and a list that grows is a record.
@@ -111,7 +112,7 @@ def _written(buffer: torch.Tensor) -> Any:
     if buffer.device.type == "meta":
         return id(buffer), 0
     real = torch.view_as_real(buffer) if buffer.is_complex() else buffer
-    values = real.reshape(-1)[:LOOKED_AT].double().nan_to_num()
+    values = real.reshape(-1)[:LOOKED_AT].float().nan_to_num()
     return id(buffer), float(values @ torch.arange(1.0, len(values) + 1).to(values))
 
 
