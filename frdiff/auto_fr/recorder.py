@@ -11,7 +11,7 @@ import torch
 
 from ..blocks.families import Family
 from ..blocks.network_stages import NetworkStages
-from ..blocks.stages import Stage, StageCall
+from ..blocks.stages import Stage, StageCall, fetching_on_demand
 from ..engine import NetworkCall, RunFacts, Sample
 from ..errors import FRDiffError
 from ..forward_patch import Forward, swapped
@@ -153,7 +153,7 @@ class Recorder:
     def _partial(self, stages: tuple[Stage, ...], stream: Stream, forward: Forward, args: Any, kwargs: Any) -> Any:
         with swapped(StageCall(stages, stream, self._store).reusing(), self._compiled):
             # The network may use up what it is given.
-            return forward(*in_new_containers(args), **in_new_containers(kwargs))
+            return forward(*in_new_containers(args), **fetching_on_demand(in_new_containers(kwargs)))
 
 
 def record(

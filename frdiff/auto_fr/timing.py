@@ -7,10 +7,8 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-import torch
-
 from ..blocks.stages import Stage
-from ..forward_patch import Forward
+from ..forward_patch import Forward, Place
 from ..runtime.clock import wait_for
 from ..tensors import device_of
 
@@ -33,9 +31,9 @@ def timed(compute: Callable[[], Any], given: Any) -> tuple[Any, float]:
     return result, (time.perf_counter() - started) * 1000
 
 
-def timing(stages: Iterable[Stage], note: Callable[[str, float], None]) -> dict[torch.nn.Module, Forward]:
+def timing(stages: Iterable[Stage], note: Callable[[str, float], None]) -> dict[Place, Forward]:
     """The forwards that compute a stage and note its path and milliseconds."""
-    return {stage.module: partial(_measured, stage, stage.module.forward, note) for stage in stages}
+    return {stage.place: partial(_measured, stage, stage.computing, note) for stage in stages}
 
 
 def _measured(stage: Stage, forward: Forward, note: Callable[[str, float], None], *args: Any, **kwargs: Any) -> Any:

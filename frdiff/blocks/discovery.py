@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ..forward_patch import Forward
+from ..forward_patch import Forward, Place
 from ..tensors import is_plain
 from ..typed import is_dict, is_list, is_tuple, modules_of, norm
 from .families import Argument, Family, class_name, uncompiled
@@ -39,7 +39,7 @@ class Probe:
         self._sightings: dict[str, list[Sighting]] = {}
         self.refusals: dict[str, str] = {}
 
-    def forwards(self) -> dict[torch.nn.Module, Forward]:
+    def forwards(self) -> dict[Place, Forward]:
         """The forwards to swap in for the call: they compute, and note what they see."""
         return {block: partial(self._watch, block, block.forward) for block in self._blocks.values()}
 
@@ -131,7 +131,14 @@ def _tensors(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[Argument, to
 
 
 def _lengths(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[int]:
-    return [len(value) for value in (*args, *kwargs.values()) if is_list(value) or is_dict(value)]
+    """Of the lists and dictionaries that a call is given, by themselves or as what an object of its own keeps."""
+    given = [*args, *kwargs.values()]
+    kept = [inner for value in given if _is_object(value) for inner in vars(value).values()]
+    return [len(value) for value in (*given, *kept) if is_list(value) or is_dict(value)]
+
+
+def _is_object(value: Any) -> bool:
+    return hasattr(value, "__dict__") and not isinstance(value, (torch.Tensor, torch.nn.Module, type))
 
 
 def _shares(output: torch.Tensor, given: torch.Tensor) -> bool:

@@ -20,12 +20,12 @@ class Family:
     `inputs` pairs each output with the input that it adds to: the residual, output minus input, is kept.
     `mutates` says that the block writes into them. `base` names the child whose first argument is what the
     residual adds to, where the block projects its input before. `after` names the child that makes one
-    more output, the first, of the result.
+    more output, the first, of the result. `method` is what the network calls, where that is not `forward`.
 
     With `child` the value that this child returns is kept instead and the rest of the block stays fresh;
     `idle` children work for it alone and rest with it; where the child `skip` does nothing the whole residual can
-    be kept as well. `branches` are the finer stages: children that
-    return a whole branch before its gate.
+    be kept as well. `branches` are the finer stages: children that return a whole branch before its gate; without
+    `inputs` and `child` there are no others.
     """
 
     inputs: tuple[Argument, ...]
@@ -36,10 +36,14 @@ class Family:
     idle: tuple[str, ...] = ()
     skip: str = ""
     branches: tuple[str, ...] = ()
+    method: str = "forward"
 
 
 X: tuple[Argument, ...] = ((0, "x"),)
 HIDDEN: tuple[Argument, ...] = ((0, "hidden_states"),)
+HIDDEN_AND_TEXT: tuple[Argument, ...] = ((0, "hidden_states"), (1, "encoder_hidden_states"))
+TEXT_AND_HIDDEN: tuple[Argument, ...] = ((1, "encoder_hidden_states"), (0, "hidden_states"))
+JOINT_BRANCHES = ("attn", "img_mlp", "txt_mlp")
 AUDIO_BRANCHES = ("audio_attn1", "audio_attn2", "audio_ff", "audio_to_video_attn", "video_to_audio_attn")
 LTX_BRANCHES = ("attn1", "attn2", "ff", *AUDIO_BRANCHES)
 SELF_CROSS_FFN = ("self_attn", "cross_attn", "ffn")
@@ -71,9 +75,9 @@ FAMILIES: dict[str, Family] = {
     ),
     "comfy.ldm.aura.mmdit.MMDiTBlock": Family(((0, "c"), (1, "x")), branches=("attn", "mlpC", "mlpX")),
     "comfy.ldm.aura.mmdit.DiTBlock": Family(((0, "cx"),), branches=("attn", "mlp")),
-    "comfy.ldm.qwen_image.model.QwenImageTransformerBlock": Family(
-        ((1, "encoder_hidden_states"), (0, "hidden_states")), branches=("attn", "img_mlp", "txt_mlp")
-    ),
+    "comfy.ldm.qwen_image.model.QwenImageTransformerBlock": Family(TEXT_AND_HIDDEN, branches=JOINT_BRANCHES),
+    "comfy.ldm.lens.model.LensTransformerBlock": Family(TEXT_AND_HIDDEN, branches=JOINT_BRANCHES),
+    "comfy.ldm.joyimage.model.JoyImageTransformerBlock": Family(HIDDEN_AND_TEXT, branches=JOINT_BRANCHES),
     # Mochi's last block returns the text as it came.
     "comfy.ldm.genmo.joint_model.asymm_models_joint.AsymmetricJointBlock": Family(
         ((0, "x"), (2, "y")), branches=("attn", "mlp_x", "mlp_y")
@@ -108,6 +112,33 @@ FAMILIES: dict[str, Family] = {
     "comfy.ldm.wan.model.VaceWanAttentionBlock": Family(
         ((0, "c"),), base="norm1", after="after_proj", branches=SELF_CROSS_FFN
     ),
+    # The pose's branch of Wan-Animate-2 goes through the same blocks by another method, and is computed.
+    "comfy.ldm.wan.model_animate2.WanAnimate2Block": Family(X, branches=("cross_attn", "ffn"), method="forward_gen"),
+    "comfy.ldm.cogvideo.model.CogVideoXBlock": Family(HIDDEN_AND_TEXT),
+    "comfy.ldm.ernie.model.ErnieImageSharedAdaLNBlock": Family(X, branches=("self_attention", "mlp")),
+    "comfy.ldm.ideogram4.model.Ideogram4TransformerBlock": Family(X, branches=("attention", "feed_forward")),
+    # Text first; then the picture, which looks at it.
+    "comfy.ldm.kandinsky5.model.TransformerEncoderBlock": Family(X, branches=("self_attention", "feed_forward")),
+    "comfy.ldm.kandinsky5.model.TransformerDecoderBlock": Family(
+        ((0, "visual_embed"),), branches=("self_attention", "cross_attention", "feed_forward")
+    ),
+    "comfy.ldm.krea2.model.SingleStreamBlock": Family(X, branches=("attn", "mlp")),
+    "comfy.ldm.minimax.model.DiTBlock": Family(X, mutates=True, branches=("attn", "mlp")),
+    "comfy.ldm.minimax_music.dit.TransformerBlock": Family(X, branches=("self_attn", "ff")),
+    "comfy.ldm.pixeldit.model.MMDiTBlockT2I": Family(((0, "x"), (1, "y")), branches=("attn", "mlp_x", "mlp_y")),
+    "comfy.ldm.pixeldit.modules.PiTBlock": Family(X, branches=("attn", "mlp")),
+    "comfy.ldm.triposplat.model.UnifiedTransformerBlock": Family(X, branches=("attn", "mlp")),
+    "comfy.ldm.boogu.model.BooguDoubleStreamBlock": Family(
+        ((0, "img_hidden_states"), (1, "instruct_hidden_states")),
+        branches=("img_instruct_attn", "img_self_attn", "img_feed_forward", "instruct_feed_forward"),
+    ),
+    # The first block's modulation is kept for the final layer, so that no block is left out as a whole.
+    "comfy.ldm.seedvr.model.NaMMSRTransformerBlock": Family((), branches=("attn", "mlp.vid", "mlp.txt", "mlp.all")),
+    # Of the voxels that a structure is made of; its sparse blocks hand on no tensors and are computed.
+    "comfy.ldm.trellis2.model.ModulatedTransformerCrossBlock": Family(X, branches=("self_attn", "cross_attn", "mlp")),
+    "comfy.ldm.ace.ace_step15.AceStepDiTLayer": Family(HIDDEN, branches=("self_attn", "cross_attn", "mlp")),
+    # HiDream-O1: the block returns the keys and values that the network keeps for its next call, too.
+    "comfy.text_encoders.llama.TransformerBlock": Family(X, child="mlp", idle=("post_attention_layernorm",)),
     "comfy.ldm.cascade.common.ResBlock": Family(X, branches=("channelwise",)),
     "comfy.ldm.cascade.common.AttnBlock": Family(X, branches=("attention",)),
 }
@@ -119,6 +150,12 @@ INVARIANTS: dict[str, tuple[str, ...]] = {
     "comfy.ldm.ace.model.ACEStepTransformer2DModel": ("lyric_encoder",),
     "comfy.ldm.modules.diffusionmodules.mmdit.MMDiT": ("context_processor",),
     "comfy.ldm.wan.model.WanModel": ("text_embedding", "img_emb"),
+    "comfy.ldm.wan.model_wandancer.WanDancerModel": ("music_encoder.*",),
+    "comfy.ldm.krea2.model.SingleStreamDiT": ("txtfusion",),
+    "comfy.ldm.triposplat.model.LatentSeqMMFlowModel": ("context_repo_layers.*", "context_refiner.*"),
+    "comfy.ldm.boogu.model.BooguTransformer2DModel": ("context_refiner.*",),
+    "comfy.ldm.ace.ace_step15.AceStepConditionGenerationModel": ("encoder", "detokenizer"),
+    "comfy.ldm.pixeldit.pid.PidNet": ("lq_proj",),
 }
 
 # What the host's options may carry that changes a piece's attention, and that may follow the step.

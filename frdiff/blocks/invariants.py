@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..forward_patch import Forward
+from ..forward_patch import Forward, Place
 from ..store import Store
 from ..tensors import copied, equal, is_tensors_alone, size_in_bytes, snapshot
 from ..typed import is_dict
@@ -40,7 +40,7 @@ class Invariants:
         self._pieces: dict[int, dict[str, torch.nn.Module]] = {}
         self._kept: dict[tuple[Hashable, str], Invariant] = {}
 
-    def forwards(self, key: Hashable, network: torch.nn.Module) -> dict[torch.nn.Module, Forward]:
+    def forwards(self, key: Hashable, network: torch.nn.Module) -> dict[Place, Forward]:
         """The forwards to swap in for a call of `network` in the stream `key`."""
         pieces = self._pieces.get(id(network))
         if pieces is None:

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from ..forward_patch import Forward
+from ..forward_patch import Forward, Place
 from ..store import StageResult, Store, Stream
-from ..typed import modules_of
+from ..typed import is_dict, modules_of
 from .families import Family, family_of, invariants_of, matching, uncompiled
 from .strategies import BlockResidual, ChildResult, Strategy, WholeResult
 
@@ -19,15 +19,28 @@ from .strategies import BlockResidual, ChildResult, Strategy, WholeResult
 COST_WITHIN_BLOCKS = 0.31
 # Fewer stages are all reused.
 SMALLEST_INNER = 4
+# The host's option with which it fetches the weights of a block before it calls the block.
+PREFETCH = "prefetch_dynamic_vbars"
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A module whose `forward` is replaced while the network is called, and how it is remembered."""
+    """A module whose `method` is replaced while the network is called, and how it is remembered."""
 
     path: str
     module: torch.nn.Module
     strategy: Strategy
+    method: str = "forward"
+
+    @property
+    def place(self) -> Place:
+        """What is replaced."""
+        return self.module, self.method
+
+    @property
+    def computing(self) -> Forward:
+        """What the network calls when nothing is replaced."""
+        return getattr(self.module, self.method)
 
 
 def find_stages(
@@ -51,6 +64,14 @@ def find_stages(
     return found[1:-1] if inner and len(found) >= SMALLEST_INNER else found
 
 
+def fetching_on_demand(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """A call's keyword arguments, with which the host fetches the weights of what computes, and of no other block."""
+    options = kwargs.get("transformer_options")
+    if not (is_dict(options) and options.get(PREFETCH)):
+        return kwargs
+    return {**kwargs, "transformer_options": {**options, PREFETCH: False}}
+
+
 class StageCall:
     """The stages of one network call: counts how often each is entered, and remembers or reuses."""
 
@@ -61,13 +82,13 @@ class StageCall:
         self._entered: dict[str, int] = {}
         self.reused = 0
 
-    def remembering(self) -> dict[torch.nn.Module, Forward]:
+    def remembering(self) -> dict[Place, Forward]:
         """The forwards that compute a stage and remember its result."""
-        return {stage.module: partial(self._remember, stage, stage.module.forward) for stage in self._stages}
+        return {stage.place: partial(self._remember, stage, stage.computing) for stage in self._stages}
 
-    def reusing(self) -> dict[torch.nn.Module, Forward]:
+    def reusing(self) -> dict[Place, Forward]:
         """The forwards that answer from memory, and compute where nothing fits."""
-        return {stage.module: partial(self._reuse, stage, stage.module.forward) for stage in self._stages}
+        return {stage.place: partial(self._reuse, stage, stage.computing) for stage in self._stages}
 
     def _name(self, stage: Stage) -> tuple[str, int]:
         # The same block may run several times in a call, for references, tiles or repeats.
@@ -99,7 +120,7 @@ def _stages_of(
     if family is None:
         return
     own = uncompiled(block)
-    if branches and family.branches:
+    if family.branches and (branches or not (family.inputs or family.child)):
         yield from (Stage(f"{path}.{name}", branch, WholeResult()) for name, branch in matching(own, family.branches))
     elif family.child and not (inner and _does_nothing(own, family.skip)):
         children = dict(matching(own, (family.child, *family.idle)))
@@ -108,7 +129,7 @@ def _stages_of(
             yield Stage(path, block, ChildResult(child, tuple(children.values())))
     else:
         base, after = (own.get_submodule(name) if name else None for name in (family.base, family.after))
-        yield Stage(path, block, BlockResidual(family.inputs, family.mutates, base, after))
+        yield Stage(path, block, BlockResidual(family.inputs, family.mutates, base, after), family.method)
 
 
 def _is_below(path: str, roots: tuple[str, ...]) -> bool:

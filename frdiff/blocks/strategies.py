@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import torch
 
-from ..forward_patch import Forward, swapped
+from ..forward_patch import Forward, Place, swapped
 from ..tensors import Signature, copied, is_tensors_alone, signature_of
 from ..typed import is_tuple
 from .families import Argument
@@ -72,7 +72,7 @@ class ChildResult:
         return result, kept[0] if len(kept) == 1 else None
 
     def reuse(self, forward: Forward, kept: Any, args: Arguments, kwargs: Keywords) -> Any:
-        answers: dict[torch.nn.Module, Forward] = dict.fromkeys(self.idle, _unchanged)
+        answers: dict[Place, Forward] = dict.fromkeys(self.idle, _unchanged)
         answers[self.child] = lambda *_, **__: kept.clone()
         with swapped(answers):
             return forward(*args, **kwargs)

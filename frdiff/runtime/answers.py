@@ -11,13 +11,13 @@ import torch
 
 from ..blocks.invariants import Invariants
 from ..blocks.network_stages import NetworkStages
-from ..blocks.stages import Stage, StageCall
+from ..blocks.stages import Stage, StageCall, fetching_on_demand
 from ..engine import NetworkCall, RunFacts
 from ..forecasting.adaptation import Gain
 from ..forecasting.prediction import level_of_remembered
 from ..forecasting.repair import Repair, repair_of
 from ..forecasting.rules import REUSE, Weights
-from ..forward_patch import Forward, swapped
+from ..forward_patch import Forward, Place, swapped
 from ..planning.plan import StepKind, StepPlan
 from ..planning.schedule import RunOptions
 from ..reasons import NO_FORECAST
@@ -134,7 +134,7 @@ class Answers:
                 return self._skipped(planned, stream)
             with swapped(self._invariants.forwards(planned.key, call.network)):
                 if planned.plan.kind is StepKind.PARTIAL and stream is not None:
-                    return self._partial(planned, stream, lambda: forward(*args, **kwargs))
+                    return self._partial(planned, stream, lambda: forward(*args, **fetching_on_demand(kwargs)))
                 return self._full(planned, lambda: forward(*args, **kwargs))
 
         return answered
@@ -219,7 +219,7 @@ class Answers:
         self._levels = [level_of_remembered(facts.level_of(sigma), self._x0) for sigma in sigmas]
         return repair_of(self._options.repair, recursion, self._levels)
 
-    def _swapped(self, call: NetworkCall, forwards: dict[Any, Forward]) -> AbstractContextManager[None]:
+    def _swapped(self, call: NetworkCall, forwards: dict[Place, Forward]) -> AbstractContextManager[None]:
         if not forwards:
             return nullcontext()
         of_network = self._stages.of(call.network)

@@ -15,19 +15,23 @@ from ..typed import is_dict, is_list, modules_of
 CALLS = 2
 # How deep the host's options are looked through; what is below belongs to no call.
 DEEPEST = 4
+# So many elements of a buffer that torch keeps no count of.
+LOOKED_AT = 65536
 # Modules of these packages do one calculation each.
 LEAVES = ("torch.", "comfy.ops")
 
-# Numbers by the container that they are in, its identity first, and their place there.
-Numbers = dict[tuple[int, Any], float]
+# Numbers, or what else tells a change, by the container that they are in, its identity first, and their place there.
+Numbers = dict[tuple[int, Any], Any]
+# A module, with its lists and dictionaries and its buffers.
+Kept = tuple[torch.nn.Module, list[Any], dict[str, torch.Tensor]]
 
 
 class OwnState:
     """Watches computed calls, and says in `found` whether one has changed what the next one begins with.
 
     Looked at are numbers that a call overwrites: in what the host shares between calls, where one change is enough and
-    a list that grows is one too, and in the network, where it has to be in two calls one after the other. What is only
-    added, such as a remembered table, changes nothing.
+    a list that grows is one too, and in the network, where it has to be in two calls one after the other, and its
+    buffers, whatever is written into them. What is only added, such as a remembered table, changes nothing.
     """
 
     def __init__(self) -> None:
@@ -39,13 +43,14 @@ class OwnState:
         """Watch one computed call."""
         before = self._changed.setdefault(id(call.network), [])
         looks = len(before) < CALLS
-        # The containers are held, so that no other one gets their identity.
+        # What is looked at is held, so that nothing else gets its identity.
         held = list(_containers(call.shared, DEEPEST))
-        shared, own = _numbers(held), _numbers_of_network(call.network) if looks else {}
+        kept = list(_kept_by(call.network)) if looks else []
+        shared, own = _numbers(held), _numbers_of_network(call.network, kept)
         yield
         self.found = self.found or bool(_changes(shared, _numbers(held)))
         if looks:
-            before.append(_changes(own, _numbers_of_network(call.network)))
+            before.append(_changes(own, _numbers_of_network(call.network, list(_kept_by(call.network)))))
             self.found = self.found or len(before) == CALLS and bool(set[Any].intersection(*before))
 
 
@@ -77,21 +82,38 @@ def _items(container: Any) -> Iterable[tuple[Any, Any]]:
     return list(enumerate(container)) if is_list(container) else list(container.items())
 
 
-def _numbers_of_network(network: torch.nn.Module) -> Numbers:
-    """Those of the network itself, and of its modules' lists, dictionaries and buffers of one element.
+def _kept_by(network: torch.nn.Module) -> Iterator[Kept]:
+    """The network's modules, each with its lists and dictionaries and its buffers."""
+    for _, module in modules_of(network):
+        if not type(module).__module__.startswith(LEAVES):
+            containers = list(_containers(dict(_attributes(module)), DEEPEST))
+            yield module, containers, dict(module.named_buffers(recurse=False))
+
+
+def _numbers_of_network(network: torch.nn.Module, kept: list[Kept]) -> Numbers:
+    """Those of the network itself, and of what its modules keep in lists, dictionaries and buffers.
 
     A number that an inner module keeps of its own is nearly always a statistic, and a list that grows is a record.
     """
-    found = {(id(network), name): value for name, value in _attributes(network) if _is_number(value)}
-    for _, module in modules_of(network):
-        if type(module).__module__.startswith(LEAVES):
-            continue
-        kept = _numbers([value for _, value in _attributes(module) if isinstance(value, (dict, list))])
-        found |= {place: number for place, number in kept.items() if place[1] is not len}
-        for name, buffer in module.named_buffers(recurse=False):
-            if buffer.numel() == 1 and buffer.device.type != "meta" and not buffer.is_complex():
-                found[id(module), name] = float(buffer)
+    found: Numbers = {(id(network), name): value for name, value in _attributes(network) if _is_number(value)}
+    for module, containers, buffers in kept:
+        found |= {place: number for place, number in _numbers(containers).items() if place[1] is not len}
+        found |= {(id(module), name): _written(buffer) for name, buffer in buffers.items()}
     return found
+
+
+def _written(buffer: torch.Tensor) -> Any:
+    """What is another value after the buffer, of any shape, was replaced or written into.
+
+    Torch counts the writes into all tensors but those that were made in inference mode; of these a part is looked at.
+    """
+    if not buffer.is_inference():
+        return id(buffer), getattr(buffer, "_version", 0)
+    if buffer.device.type == "meta":
+        return id(buffer), 0
+    real = torch.view_as_real(buffer) if buffer.is_complex() else buffer
+    values = real.reshape(-1)[:LOOKED_AT].float().nan_to_num()
+    return id(buffer), float(values @ torch.arange(1.0, len(values) + 1).to(values))
 
 
 def _attributes(module: torch.nn.Module) -> list[tuple[str, Any]]:

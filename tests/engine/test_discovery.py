@@ -67,6 +67,19 @@ class Appends(Block):
         return x + self.branch(x)
 
 
+class Kept:
+    """What the blocks of one call share."""
+
+    def __init__(self):
+        self.tables = {}
+
+
+class KeepsAside(Block):
+    def forward(self, x, kept):
+        kept.tables[id(self)] = x
+        return x + self.branch(x)
+
+
 class WritesAside(Block):
     def forward(self, x, scratch):
         scratch += 1
@@ -122,6 +135,7 @@ def test_two_streams_are_paired_by_shape():
         (NewShape, (0.5,), "shape of no input"),
         (Returns, (0.5,), "something else than tensors"),
         (Appends, ([],), "list or dictionary"),
+        (KeepsAside, (Kept(),), "list or dictionary"),
         (WritesAside, (torch.ones(3),), "write into an input"),
     ],
 )

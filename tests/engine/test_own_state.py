@@ -25,8 +25,9 @@ class Network(torch.nn.Module):
     def __init__(self, move):
         super().__init__()
         self.move, self.cnt, self.history, self.sizes, self.longest = move, 0, [], {}, 1
-        self.inner = Inner()
+        self.inner, self.blocks = Inner(), [{"keys": None, "end": 0}, {"keys": None, "end": 0}]
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("memory", torch.zeros(4, 3))
 
     def forward(self, x, options):
         # A counter of the test's own, where no watch sees it.
@@ -64,6 +65,19 @@ def buffer(self, x, options):
     self.step += 1
 
 
+def memory(self, x, options):
+    self.memory[:2] = x
+
+
+def new_memory(self, x, options):
+    self.memory = torch.cat([self.memory, x])
+
+
+def caches_of_blocks(self, x, options):
+    for each in self.blocks:
+        each["end"] += len(x)
+
+
 def nothing(self, x, options):
     options["block_index"] = options.get("block_index", 0) + 1
     options["shape"] = [len(x)]
@@ -77,6 +91,11 @@ def table(self, x, options):
 
 
 def run(move, schedule):
+    with torch.inference_mode():
+        return run_in(move, schedule)
+
+
+def run_in(move, schedule):
     network, session = Network(move), start(schedule, SIGMAS)
     shared = {"ar_state": {"caches": [{"end": 0}, {"end": 0}]}, "kept": {"history": [], "is_made": False}}
     for sigma in SIGMAS[:-1]:
@@ -96,7 +115,7 @@ def test_state_in_the_options_is_found_in_the_first_call(move, schedule):
     assert report.counts["full"] == len(report.records) == network.__dict__["_entered"] == len(SIGMAS) - 1
 
 
-@pytest.mark.parametrize("move", [counter, buffer, inner_cache])
+@pytest.mark.parametrize("move", [counter, buffer, inner_cache, memory, new_memory, caches_of_blocks])
 def test_state_of_the_network_is_found_in_two_calls(move):
     _, report = run(move, for_speedup(2.0))
     kinds = [record.kind for record in report.records]

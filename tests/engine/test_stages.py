@@ -92,6 +92,28 @@ class Branched(Block):
         return x
 
 
+class Parts(Branched):
+    """What it works out beside its branches is needed elsewhere."""
+
+
+class ByMethod(Block):
+    """Has two ways through it, and neither is `forward`."""
+
+    def generate(self, x):
+        return x + self.f(x)
+
+
+class Calling(torch.nn.Module):
+    """Calls its block by that method."""
+
+    def __init__(self):
+        super().__init__()
+        self.block = ByMethod()
+
+    def forward(self, x):
+        return self.block.generate(x)
+
+
 class Repeating(torch.nn.Module):
     """Runs its only block several times in a call."""
 
@@ -112,6 +134,8 @@ FAMILIES = {
         "Hinting": Family(X, base="norm", after="hint"),
         "Sampling": Family(X, child="f", idle=("before",)),
         "Branched": Family(X, branches=("layers.*",)),
+        "Parts": Family((), branches=("layers.*",)),
+        "ByMethod": Family(X, method="generate"),
     }.items()
 }
 
@@ -139,6 +163,18 @@ class Memory:
 
 def ones(*shape):
     return torch.ones(*shape)
+
+
+def test_what_the_network_calls_is_replaced_by_its_name():
+    memory = Memory(Calling())
+    before = list(memory.module.block.__dict__)
+    assert memory.remember(ones(3)).tolist() == [3] * 3 and memory.reuse(10 * ones(3)).tolist() == [12] * 3
+    assert memory.module.block.f.computed == 1 and list(memory.module.block.__dict__) == before
+
+
+@pytest.mark.parametrize("branches", [False, True])
+def test_a_row_without_inputs_is_left_out_by_its_branches(branches):
+    assert [stage.path for stage in Memory(Parts(), branches).stages] == [".layers.0", ".layers.1"]
 
 
 def test_a_result_keeps_its_structure():

@@ -1,10 +1,10 @@
-"""The newest core's autoregressive video sampler: its network moves a cache on, so that every call is needed."""
+"""Networks that keep something from call to call: what moves on is refused, what is only looked up again is not."""
 
 import pytest
 import tiny_models
 import torch
 from subjects import extra_node
-from tiny_host import Counting
+from tiny_host import Counting, flat, load
 from tiny_table import WAN, _wan
 
 STEPS = 6
@@ -13,7 +13,7 @@ STEPS = 6
 @pytest.fixture
 def causal(host, monkeypatch):
     """A tiny autoregressive video model; an older host skips the test by name."""
-    monkeypatch.setitem(tiny_models.NEWEST, "causal", _wan("WAN21_CausalAR", WAN))
+    monkeypatch.setitem(tiny_models.MODELS, "causal", _wan("WAN21_CausalAR", WAN))
     try:
         return tiny_models.build("causal")
     except tiny_models.Absent as absent:
@@ -54,3 +54,28 @@ def test_the_report_says_so(pack, causal):
     sampled(causal, attaching.attach(causal[0], attaching.chosen(2.0, None), reports.append), 1)
     codes = [reason.code for reason in reports[0].reasons]
     assert "own-state" in codes and reports[0].counts["full"] == len(reports[0].records)
+
+
+def with_pose_cache(tiny):
+    """The host's cache of the pose's branch behind the model."""
+    tiny.model = extra_node("wan", "WanAnimate2Cache", tiny.model, "cpu")
+    return tiny
+
+
+CACHES = {"hidream_o1": lambda tiny: tiny, "wan_animate2": with_pose_cache}
+
+
+@pytest.mark.parametrize("name", CACHES)
+@pytest.mark.parametrize("preset", [None, "paper M=2"])
+def test_what_a_network_looks_up_again_is_no_state(host, name, preset):
+    """Keys and values of the prompt, the pose's branch: the same whoever fills them, and at whichever step."""
+    tiny = CACHES[name](load(host, name))
+    made = preset and host.NODE_CLASS_MAPPINGS["FRDiffSchedule"].execute(preset, 2, False, 1, 0, 4096.0).result[0]
+    with Counting([tiny.network]) as counting:
+        empty, report = tiny.frdiff(made, steps=12)
+    assert report.counts["skip"] and counting.counts == [12 - report.counts["skip"]]
+    assert "own-state" not in [reason.code for reason in report.reasons]
+    plain = flat(tiny.sample(steps=12))
+    filled, _ = tiny.frdiff(made, steps=12)
+    torch.testing.assert_close(flat(filled), flat(empty), rtol=1e-3, atol=1e-3 * float(plain.std()))
+    assert torch.equal(flat(tiny.sample(steps=12)), plain)

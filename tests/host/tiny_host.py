@@ -45,6 +45,12 @@ class Model:
         return latent["samples"], report
 
 
+def flat(latent):
+    """The elements of a latent or an output, of all its parts where it has several, as one tensor (M,)."""
+    parts = latent if isinstance(latent, (list, tuple)) else latent.unbind() if latent.is_nested else [latent]
+    return torch.cat([part.flatten() for part in parts])
+
+
 def schedule(host, preset="custom", interval=2, mixing=False, budget=4096.0, branches=False):
     node = host.NODE_CLASS_MAPPINGS["FRDiffSchedule"]
     made = node.execute(preset, interval, mixing, 1, 0, budget).result[0]
@@ -52,20 +58,20 @@ def schedule(host, preset="custom", interval=2, mixing=False, budget=4096.0, bra
 
 
 class Counting:
-    """Counts, inside the block, how often modules really compute."""
+    """Counts, inside the block, how often modules really compute, or methods of modules (module, name)."""
 
     def __init__(self, modules):
-        self.modules = list(modules)
-        self.counts = [0] * len(self.modules)
+        self.places = [module if isinstance(module, tuple) else (module, "forward") for module in modules]
+        self.counts = [0] * len(self.places)
 
     def __enter__(self):
-        for i, module in enumerate(self.modules):
-            module.forward = self._counted(i, module.forward)
+        for i, (module, method) in enumerate(self.places):
+            setattr(module, method, self._counted(i, getattr(module, method)))
         return self
 
     def __exit__(self, *_):
-        for module in self.modules:
-            del module.forward
+        for module, method in self.places:
+            delattr(module, method)
 
     def _counted(self, i, forward):
         def counted(*args, **kwargs):

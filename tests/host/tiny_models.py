@@ -12,8 +12,9 @@ import torch
 from tiny_newest import NEWEST
 from tiny_table import NEWER, PARAMETERS, TINY, Noise, Tiny
 
+MODELS: dict[str, Tiny] = TINY | NEWEST
 # Buffers that take the place of trained weights.
-TRAINED_BUFFERS = ("pos_embed", "inv_freq", "freqs")
+TRAINED_BUFFERS = ("pos_embed", "inv_freq", "freqs", "conditioning", "beta")
 
 
 class Absent(LookupError):
@@ -24,7 +25,7 @@ def build(name: str) -> tuple[Any, Any, Any, Any]:
     """A ModelPatcher, an empty latent, and a positive and a negative conditioning; raises Absent."""
     from comfy.model_patcher import ModelPatcher
 
-    tiny = (TINY | NEWEST)[name]
+    tiny = MODELS[name]
     torch.manual_seed(0)
     model = _model(tiny)
     for module in (model.diffusion_model, *(getattr(model, extra) for extra in tiny.embedders)):
@@ -96,7 +97,8 @@ def _model(tiny: Tiny) -> Any:
     arguments = dict(tiny.arguments)
     if tiny.base == "StableAudio1":
         arguments.update(_seconds_weights())
-    model = getattr(comfy.model_base, tiny.base)(_config(tiny, latent), **arguments)
+    with tiny.smaller():
+        model = getattr(comfy.model_base, tiny.base)(_config(tiny, latent), **arguments)
     model.latent_format = latent()
     return model
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +23,7 @@ class Tiny:
 
     `shape` is the latent's, `cross` the tokens and width of the prompt, `extra` what else the prompt carries,
     `arguments` are given to the BaseModel, `embedders` are modules beside the network with weights of their own. With
-    `sound` the latent has two parts.
+    `sound` the latent has two parts. `smaller` is there while the network is made.
     """
 
     base: str
@@ -37,6 +38,7 @@ class Tiny:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     embedders: tuple[str, ...] = ()
     sound: tuple[int, ...] = ()
+    smaller: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
 def pooled(width: int) -> dict[str, Any]:
