@@ -64,6 +64,11 @@ class Store:
         """The stream of `key`, or None when nothing is remembered of it yet."""
         return self._streams.get(key)
 
+    @property
+    def newest(self) -> int:
+        """The newest evaluation of which an output is remembered, 0 where there is none."""
+        return max((stream.evaluation for stream in self._streams.values()), default=0)
+
     def start(self, key: Hashable) -> Stream:
         """The stream of `key`, with its stages dropped to make room for those of a new keyframe."""
         with self._lock:

@@ -55,6 +55,11 @@ class Evaluation:
         return self.prediction.level
 
     @property
+    def usual_age(self) -> int:
+        """How old the plan lets a remembered output become, in evaluations, where each one is of the same calls."""
+        return self.max_age // MAX_AGE_PER_STEP - 1
+
+    @property
     def is_skipped(self) -> bool:
         """Whether nothing is to be computed."""
         return self.plan.kind is StepKind.SKIP
