@@ -70,8 +70,8 @@ STALE = Reason(
 UNSEEN = Reason("unseen", "Some calls were computed in full: nothing was remembered yet for their condition.")
 MOVED = Reason(
     "moved",
-    "Some calls were computed in full: what the network is shown moves in the latent or does not go on from what it was "
-    "shown before, and nothing was remembered for it, or nothing that is new enough.",
+    "Some calls were computed in full: what the network is shown moves in the latent, or does not go on from what it "
+    "was shown before, and nothing was remembered for it, or nothing that is new enough.",
 )
 NO_LATENT = Reason(
     "no-latent",

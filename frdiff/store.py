@@ -93,12 +93,13 @@ class Store:
     def keep_output(
         self, stream: Stream, time: float, evaluation: int, output: Any, dtype: torch.dtype | None = None
     ) -> None:
-        """Remember a copy of a computed output (B, C, ...), instead of an older one of the same flow time.
+        """Remember a copy of a computed output (B, C, ...), instead of older ones of the same flow time or a lower one.
 
         `dtype` is that of the network's own output, where that is not the type of `output`.
         """
         with self._lock:
-            if stream.times and abs(stream.times[-1] - time) <= SAME_TIME:
+            # Those of lower noise belong to a pass before.
+            while stream.times and stream.times[-1] <= time + SAME_TIME:
                 stream.times.pop()
                 stream.outputs.pop()
             stream.times.append(time)

@@ -2,50 +2,76 @@
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import torch
 
+from ..tensors import is_plain, tensors_in
 from ..typed import norm
-from .probes import NOWHERE, Positions, found, indices_of, is_latent, probes_of, read, scale_of, taken
+from .probes import (
+    NOWHERE,
+    Positions,
+    found,
+    indices_of,
+    is_latent,
+    probes_of,
+    read,
+    rest_of,
+    sampled,
+    samples_of,
+    scale_of,
+    taken,
+)
 
 # An input goes on from another when it has moved at most so much, in proportion to how the latent itself moved; and
 # never when it moved further than this: two places of a noisy latent are about 1.4 apart.
 AS_FAR, SLACK, FARTHEST = 2.0, 0.02, 0.7
 # Inputs that lie nowhere and are told apart, for each kind of call.
 BRANCHES = 64
+# Conditions and scales are the same where they differ by at most so much, relatively: some packs make them anew.
+ALIKE = 0.05
 TINY = 1e-30
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class _Sight:
-    """What was seen of an input (P, C), and of the latent (P', C) at that time, in the evaluation of this number."""
+    """What was seen of an input (P, C), its part that is not the latent's, and of the latent (P', C), at that time."""
 
     input: torch.Tensor
+    own: torch.Tensor
     latent: torch.Tensor
     evaluation: int
 
     def distance(self, earlier: _Sight) -> float:
-        """How far the input is from an earlier one, in its own size; infinite where it does not go on from that."""
-        if self.input.shape != earlier.input.shape or self.latent.shape != earlier.latent.shape:
+        """How far its own part is from an earlier one, in the input's size; infinite where it does not go on from it.
+
+        All is in proportion to the latent, whose noise becomes less.
+        """
+        if self.own.shape != earlier.own.shape or self.latent.shape != earlier.latent.shape:
             return float("inf")
-        sizes = [norm(sight.latent).clamp(min=TINY) for sight in (self, earlier)]
-        moved = [_apart(now / sizes[0], before / sizes[1])
-                 for now, before in ((self.input, earlier.input), (self.latent, earlier.latent))]  # fmt: skip
-        return moved[0] if moved[0] <= min(AS_FAR * moved[1] + SLACK, FARTHEST) else float("inf")
+        now, before = (norm(sight.latent).clamp(min=TINY) for sight in (self, earlier))
+        of_latent = _apart(self.latent / now, earlier.latent / before, self.latent / now)
+        moved = _apart(self.own / now, earlier.own / before, self.input / now)
+        return moved if moved <= min(AS_FAR * of_latent + SLACK, FARTHEST) else float("inf")
 
 
 @dataclass
 class _Known:
     """What is known of one kind of call.
 
-    Where its inputs lay in the evaluation before, by their order; the evaluation in which a place was first seen; and
-    by place, NOWHERE in some of it, the inputs that are told apart by going on from each other.
+    What its conditions were, and how many times larger than the latent its inputs; where these lay in the evaluation
+    before, by their order; the evaluation in which each place was first seen; and by place, NOWHERE in some of it,
+    the inputs that are told apart by going on from each other.
     """
 
     asked: int = 0
+    conditions: list[list[torch.Tensor]] = field(default_factory=list[list[torch.Tensor]])
+    scales: list[float] = field(default_factory=lambda: [1.0])
     guesses: dict[int, Positions] = field(default_factory=dict[int, Positions])
     places: dict[Hashable, int] = field(default_factory=dict[Hashable, int])
     branches: dict[Positions, dict[int, _Sight]] = field(default_factory=dict[Positions, dict[int, _Sight]])
@@ -54,9 +80,9 @@ class _Known:
 class Places:
     """Tells calls of the same kind apart by what they are about.
 
-    A few probes of the input are looked at, with one read from the device where it lies as the one of its order did in
-    the evaluation before, and a second where it has moved. An input that lies nowhere, since it was scaled or noise
-    was added, belongs to the one of its kind that it goes on from; else it is a new one.
+    A few probes of the input and of the conditions are looked at, with one read from the device where the input lies as
+    the one of its order did in the evaluation before, and a second where it has moved. An input that lies nowhere,
+    since noise or something else was added, belongs to the one of its kind that it goes on from; else it is a new one.
     """
 
     def __init__(self) -> None:
@@ -74,48 +100,87 @@ class Places:
             for known in self._known.values():
                 known.asked = 0
 
-    def of(self, kind: Hashable, x: object) -> tuple[Hashable, bool]:
-        """The place of a call's input (R, C, ...), the same in every run, and whether its kind was elsewhere before.
+    def of(self, kind: Hashable, x: object, conditioning: object = None) -> tuple[Hashable, bool]:
+        """What a call with input `x` (R, C, ...) is about, the same in every run, and whether that is new for its kind.
 
-        None is the whole latent, once for each condition, and what cannot be looked at.
+        That is which of the kind's conditions it was given, by the tensors in `conditioning`, and the place of its
+        input. None is the first conditions and the whole latent, once for each, or what cannot be looked at.
         """
-        if not is_latent(x):
-            return None, False
         with self._lock:
-            if self._x is None:
+            if self._x is None and is_latent(x):
                 self._x = x
             known = self._known.setdefault(kind, _Known())
-            place = self._place(known, x, self._x)
-            first = known.places.setdefault(place, self._evaluation)
-            return place, first == self._evaluation and any(each < first for each in known.places.values())
+            about = self._about(known, x, conditioning)
+            first = known.places.setdefault(about, self._evaluation)
+            return about, first == self._evaluation and any(each < first for each in known.places.values())
 
-    def _place(self, known: _Known, x: torch.Tensor, latent: torch.Tensor) -> Hashable:
-        whole = probes_of(latent.shape, len(x)) if x.shape[1:] == latent.shape[1:] else ()
-        order, known.asked = known.asked, known.asked + 1
-        guess = known.guesses.get(order, whole)
-        parts = [self._taken(x, probes_of(x.shape, len(x))), self._taken(latent, probes_of(latent.shape, len(latent)))]
-        parts += [self._taken(latent, guess)] if guess else []
-        own, of_latent, *at_guess = read(parts)
-        scale = scale_of(own, *at_guess) if at_guess else None
-        if scale is not None:
-            return _named(guess, whole, scale)
+    def _about(self, known: _Known, x: object, conditioning: object) -> Hashable:
+        parts = [self._sampled(each) for each in tensors_in(conditioning) if is_plain(each)]
+        count, latent, guess = len(parts), self._x, known.guesses.get(known.asked, ())
+        known.asked += 1
+        if is_latent(x) and latent is not None:
+            looked_at = [(x, probes_of(x.shape)), (latent, probes_of(latent.shape))] + [(latent, guess)] * bool(guess)
+            parts += [self._taken(*each) for each in looked_at]
+        seen = read(parts)
+        condition = _index_of(seen[:count], known.conditions, _alike)
+        place = self._place(known, x, latent, seen[count:], guess) if is_latent(x) and latent is not None else None
+        return (condition, place) if condition else place
+
+    def _place(
+        self, known: _Known, x: torch.Tensor, latent: torch.Tensor, seen: list[torch.Tensor], guess: Positions
+    ) -> Hashable:
+        """The place of an input by what was seen of it (P, C), of the latent, and at the guessed place."""
+        own, of_latent, *at_guess = seen
+        there = [(guess, each) for each in at_guess]
+        if x.shape[1:] == latent.shape[1:]:
+            # The latent's rows, once for each condition.
+            rows = torch.arange(len(x)) % len(latent)
+            there.insert(0, (None, of_latent.unflatten(0, (len(latent), -1))[rows].flatten(0, 1)))
+        for place, values in there:
+            scale = scale_of(own, values)
+            if scale is not None:
+                return _named(place, _index_of(scale, known.scales, _near))
         positions, certain = found(own, latent)
-        certain = certain and NOWHERE not in positions
-        if certain:
-            known.guesses[order] = positions
-            return _named(positions, whole, 0)
-        sight = _Sight(own.double(), of_latent.double(), self._evaluation)
+        if certain and NOWHERE not in positions:
+            known.guesses[known.asked - 1] = positions
+            return positions
+        own, values = own.double(), there[0][1].double() if there else torch.zeros_like(own).double()
+        sight = _Sight(own, rest_of(own, values), of_latent.double(), self._evaluation)
         return positions, _branch_of(known.branches.setdefault(positions, {}), sight)
 
     def _taken(self, x: torch.Tensor, positions: Positions) -> torch.Tensor:
-        key = x.shape, x.device, positions
+        return taken(x, self._indices_of(positions, x.shape[:1] + x.shape[2:], x.device))
+
+    def _sampled(self, tensor: torch.Tensor) -> torch.Tensor:
+        sizes = tensor.shape[1:]
+        return sampled(tensor, self._indices_of(samples_of(sizes), sizes, tensor.device) if sizes else ())
+
+    def _indices_of(self, *key: Any) -> tuple[torch.Tensor, ...]:
         if key not in self._indices:
-            self._indices[key] = indices_of(positions, x)
-        return taken(x, self._indices[key])
+            self._indices[key] = indices_of(*key)
+        return self._indices[key]
 
 
-def _named(positions: Positions, whole: Positions, scale: int) -> Hashable:
-    place = None if positions == whole else positions
+def _index_of(value: T, known: list[T], alike: Callable[[T, T], bool]) -> int:
+    """Which of the known ones it is like; where it is none, it is added."""
+    index = next((i for i, each in enumerate(known) if alike(value, each)), len(known))
+    if index == len(known):
+        known.append(value)
+    return index
+
+
+def _near(scale: float, other: float) -> bool:
+    return abs(math.log(scale / other)) <= ALIKE
+
+
+def _alike(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
+    if [each.shape for each in a] != [each.shape for each in b]:
+        return False
+    return all(torch.allclose(one, other, 0, 0, equal_nan=True) or _apart(one, other, one) <= ALIKE
+               for one, other in zip(a, b, strict=True))  # fmt: skip
+
+
+def _named(place: Hashable, scale: int) -> Hashable:
     return (place, scale) if scale else place
 
 
@@ -131,6 +196,6 @@ def _branch_of(branches: dict[int, _Sight], sight: _Sight) -> int:
     return nearest
 
 
-def _apart(now: torch.Tensor, before: torch.Tensor) -> float:
-    """The distance of two tensors of one shape, relative to the first."""
-    return float(norm(now - before) / norm(now).clamp(min=TINY))
+def _apart(now: torch.Tensor, before: torch.Tensor, size: torch.Tensor) -> float:
+    """The distance of two tensors of one shape, relative to the size of a third."""
+    return float(norm(now - before) / norm(size).clamp(min=TINY))

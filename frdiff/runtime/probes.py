@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import TypeGuard
 
 import numpy as np
 import torch
 
 from ..tensors import is_plain
+from ..typed import norm
 
 # Positions of each row of a batch that are looked at: in every part of it, and few enough to cost nothing.
 PROBES = 16
@@ -16,8 +16,8 @@ PROBES = 16
 SPREAD = 0.6180339887
 # Probes that are searched for at once, so that the search needs little memory.
 CHUNK = 64
-# Relative: another type's rounding moves an input by so much; factors up to the square root of the other are one.
-ROUNDING, FELT = 5e-3, 1.1
+# Relative: another type's rounding moves an input by so much.
+ROUNDING = 5e-3
 TINY = 1e-30
 
 # Places in a latent (B, C, ...): the row of the batch times the size of the rest, plus the place in the rest.
@@ -30,18 +30,23 @@ def is_latent(x: object) -> TypeGuard[torch.Tensor]:
     return is_plain(x) and x.ndim > 1
 
 
-def probes_of(shape: torch.Size, rows: int) -> Positions:
-    """The positions to look at in a latent (B, C, ...) of this shape, for `rows` rows that go through its B again."""
+def probes_of(shape: torch.Size) -> Positions:
+    """The positions to look at in a latent (B, C, ...) of this shape: the same in each row."""
     size = shape[2:].numel()
     count = min(PROBES, size)
     places = [int((i + (i + 1) * SPREAD % 1) * size / count) for i in range(count)]
-    return tuple(row % shape[0] * size + place for row in range(rows) for place in places)
+    return tuple(row * size + place for row in range(shape[0]) for place in places)
 
 
-def indices_of(positions: Positions, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """What picks the positions (P,) of a latent (B, C, ...), for each dimension but its channels."""
-    sizes = x.shape[:1] + x.shape[2:]
-    return torch.from_numpy(np.stack(np.unravel_index(positions, sizes))).to(x.device).unbind()
+def samples_of(sizes: torch.Size) -> Positions:
+    """The places to look at in each row, of these sizes, of what is no latent."""
+    size = sizes.numel()
+    return tuple(range(0, size, max(size // PROBES, 1) | 1))
+
+
+def indices_of(positions: Positions, sizes: torch.Size, device: torch.device) -> tuple[torch.Tensor, ...]:
+    """What picks the positions (P,), counted through all of the sizes, in each dimension."""
+    return torch.from_numpy(np.stack(np.unravel_index(positions, sizes))).to(device).unbind()
 
 
 def taken(x: torch.Tensor, indices: tuple[torch.Tensor, ...]) -> torch.Tensor:
@@ -49,26 +54,42 @@ def taken(x: torch.Tensor, indices: tuple[torch.Tensor, ...]) -> torch.Tensor:
     return x[(indices[0], slice(None), *indices[1:])]
 
 
+def sampled(tensor: torch.Tensor, indices: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    """Some numbers (N, M) of each row of a tensor (N, ...)."""
+    return tensor[(slice(None), *indices)].float()
+
+
 def read(parts: list[torch.Tensor]) -> list[torch.Tensor]:
     """Copies on the CPU of some small tensors, of any shapes and types, in their own types, with one read."""
-    device = parts[0].device
+    if not parts:
+        return []
+    device = parts[-1].device
     values = torch.cat([part.detach().to(device).flatten() for part in parts]).cpu()
     cut = values.split([part.numel() for part in parts])
     return [part.view(whole.shape).to(whole.dtype) for part, whole in zip(cut, parts, strict=True)]
 
 
-def scale_of(own: torch.Tensor, there: torch.Tensor) -> int | None:
-    """How many times larger `own` (P, C) is than what lies `there` (P, C), in steps that are felt; None where it is not.
+def scale_of(own: torch.Tensor, there: torch.Tensor) -> float | None:
+    """How many times larger `own` (P, C) is than what lies `there` (P, C); None where it is something else.
 
     Rounding to another type does not count. What is no number equals itself.
     """
-    a, b = own.double().numpy(), there.to(own.dtype).double().numpy()
-    if np.array_equal(a, b, equal_nan=True):
-        return 0
-    scale = float((a * b).sum() / max((b * b).sum(), TINY))
-    if not scale > 0 or np.linalg.norm(a - scale * b) > ROUNDING * np.linalg.norm(a):
+    if own.shape != there.shape:
         return None
-    return round(math.log(scale) / math.log(FELT))
+    a, b = own.double(), there.to(own.dtype).double()
+    if np.array_equal(a.numpy(), b.numpy(), equal_nan=True):
+        return 1.0
+    scale = _ratio(a, b)
+    return scale if scale > 0 and norm(rest_of(a, b)) <= ROUNDING * norm(a) else None
+
+
+def rest_of(own: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
+    """What is left of `own` (P, C) without the multiple of what lies `there` (P, C) that is in it."""
+    return own - max(_ratio(own, there), 0.0) * there
+
+
+def _ratio(own: torch.Tensor, there: torch.Tensor) -> float:
+    return float((own * there).sum() / there.square().sum().clamp(min=TINY))
 
 
 def found(vectors: torch.Tensor, x: torch.Tensor) -> tuple[Positions, bool]:

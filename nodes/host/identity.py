@@ -4,30 +4,22 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import torch
 
 from ...frdiff.runtime.places import Places
-from ...frdiff.runtime.probes import read
-from ...frdiff.tensors import is_plain, tensors_in
-from ...frdiff.typed import norm
 
-# Conditions of other packs' guiders are the same where they differ by at most so much, relative to their size.
-ALIKE = 0.05
-# Numbers of each of a condition's tensors that are looked at.
-SAMPLES = 64
 # Calls at noise levels that differ from their evaluation's by this factor or less are of the same kind.
 SAME_LEVEL = 1.05
 
 
 class Streams:
-    """Names the stream of each network call, by its kind, its place in the latent and its number among those alike."""
+    """Names the stream of each network call: by its kind, by what it is about, and by its number among those alike."""
 
     def __init__(self, names: Mapping[Any, str]) -> None:
         self._names = names
-        self._unnamed = Conditions()
         self._places = Places()
         self._numbers = CallNumbers()
         self._sigma = 0.0
@@ -42,47 +34,19 @@ class Streams:
         self, x: torch.Tensor, sigma: float, options: dict[str, Any], control: Any, model: Any,
         network: torch.nn.Module, conditioning: Any,
     ) -> tuple[Hashable, bool]:  # fmt: skip
-        """The stream of a call at the noise level `sigma`, and whether others of its kind were about other places."""
-        unnamed = {uuid: uuid for uuid in options.get("uuids", ()) if uuid not in self._names}
-        names = {**self._names, **self._unnamed.named(unnamed, conditioning)} if unnamed else self._names
-        kind = call_key(x, options, control, model, names), self._level(sigma)
-        place, elsewhere = self._places.of(kind, x)
-        return self._numbers.numbered((kind, place), network), elsewhere
+        """The stream of a call at the noise level `sigma`, and whether its kind was about something else before.
+
+        `conditioning` holds what else the network is given.
+        """
+        kind = call_key(x, options, control, model, self._names), self._level(sigma)
+        about, elsewhere = self._places.of(kind, x, conditioning)
+        return self._numbers.numbered((kind, about), network), elsewhere
 
     def _level(self, sigma: float) -> int:
         """How far the call's noise level is from that of its evaluation, in steps that are felt."""
         if sigma <= 0 or self._sigma <= 0:
             return 0
         return round(math.log(sigma / self._sigma) / (2 * math.log(SAME_LEVEL)))
-
-
-class Conditions:
-    """Names conditions whose ids the host does not know, or draws anew at each step, by what they contain."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._known: list[list[torch.Tensor]] = []
-
-    def named(self, uuids: Iterable[Any], conditioning: Any) -> dict[Any, str]:
-        """A name for each of a call's unknown ids; `conditioning` holds the call's tensors, of any shapes."""
-        seen = read([_sampled(tensor) for tensor in tensors_in(conditioning) if is_plain(tensor)])
-        with self._lock:
-            number = next((i for i, known in enumerate(self._known) if _alike(seen, known)), len(self._known))
-            self._known[number:number + 1] = [seen]
-        return {uuid: f"like {number} {i}" for i, uuid in enumerate(uuids)}
-
-
-def _sampled(tensor: torch.Tensor) -> torch.Tensor:
-    """Some numbers (N,) of a tensor (B, ...), evenly; an odd stride leaves no column out."""
-    numbers = tensor.reshape(-1)
-    return numbers[:: max(len(numbers) // SAMPLES, 1) | 1].float()
-
-
-def _alike(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
-    """Whether the samples (N,) of two conditions are as many, and nearly equal."""
-    if [each.shape for each in a] != [each.shape for each in b]:
-        return False
-    return all(bool(norm(one - other) <= ALIKE * norm(one)) for one, other in zip(a, b, strict=True))
 
 
 class CallNumbers:
@@ -125,12 +89,13 @@ def call_key(
 ) -> Hashable:
     """What makes two calls comparable: conditions, shape, device, window, attention patches, hooks and control.
 
-    With `names` of the conditions it is the same in every run.
+    With the conditions' `names` it is the same in every run.
     """
     window = options.get("context_window")
     patches = options.get("patches_replace", {})
     return (
-        tuple(names.get(uuid, uuid) for uuid in options.get("uuids", ())),
+        # Other packs' guiders may draw ids anew at each step: what such a condition holds will tell.
+        tuple(names.get(uuid) for uuid in options.get("uuids", ())),
         tuple(options.get("cond_or_uncond", ())),
         x.shape,
         x.device,
