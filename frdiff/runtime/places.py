@@ -146,7 +146,7 @@ class Places:
             return positions
         own, values = own.double(), there[0][1].double() if there else torch.zeros_like(own).double()
         sight = _Sight(own, rest_of(own, values), of_latent.double(), self._evaluation)
-        return positions, _branch_of(known.branches.setdefault(positions, {}), sight)
+        return positions, "goes on", _branch_of(known.branches.setdefault(positions, {}), sight)
 
     def _taken(self, x: torch.Tensor, positions: Positions) -> torch.Tensor:
         return taken(x, self._indices_of(positions, x.shape[:1] + x.shape[2:], x.device))

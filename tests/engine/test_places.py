@@ -40,7 +40,7 @@ MOVES = {
     "flip": lambda x, step: x.flip(-1) if step % 2 else x,
     "crop": lambda x, step: x[..., step : step + 5],
     "halves change places": lambda x, step: torch.cat(x.chunk(2, -1)[:: -1 if step % 2 else 1], dim=-1),
-    "part is flipped": lambda x, step: torch.cat([x[..., :4].flip(-1) if step % 2 else x[..., :4], x[..., 4:]], dim=-1),
+    "half is flipped": lambda x, step: torch.cat([x.chunk(2, -1)[0].flip((-1,) * (step % 2)), x.chunk(2, -1)[1]], -1),
 }
 
 

@@ -87,7 +87,8 @@ def compared(subject, move, sampler="euler"):
 
 
 def codes(report):
-    return {reason.code for reason in report.reasons}
+    """The reasons that do not depend on what else the machine does."""
+    return {reason.code for reason in report.reasons} - {"unsteady-times", "reuse-not-cheaper"}
 
 
 @pytest.mark.parametrize("move", [rolled, random_tiles])
