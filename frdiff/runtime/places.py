@@ -65,8 +65,8 @@ class _Known:
     """What is known of one kind of call.
 
     What its conditions were, and how many times larger than the latent its inputs; where these lay in the evaluation
-    before, by their order; the evaluation in which each place was first seen; and by place, NOWHERE in some of it,
-    the inputs that are told apart by going on from each other.
+    before, by their order; the evaluation in which each place was first seen; and the inputs that lie nowhere, or may
+    lie at several places, and are told apart by going on from each other.
     """
 
     asked: int = 0
@@ -74,7 +74,7 @@ class _Known:
     scales: list[float] = field(default_factory=lambda: [1.0])
     guesses: dict[int, Positions] = field(default_factory=dict[int, Positions])
     places: dict[Hashable, int] = field(default_factory=dict[Hashable, int])
-    branches: dict[Positions, dict[int, _Sight]] = field(default_factory=dict[Positions, dict[int, _Sight]])
+    branches: dict[Hashable, dict[int, _Sight]] = field(default_factory=dict[Hashable, dict[int, _Sight]])
 
 
 class Places:
@@ -146,7 +146,9 @@ class Places:
             return positions
         own, values = own.double(), there[0][1].double() if there else torch.zeros_like(own).double()
         sight = _Sight(own, rest_of(own, values), of_latent.double(), self._evaluation)
-        return positions, "goes on", _branch_of(known.branches.setdefault(positions, {}), sight)
+        # Of what was changed here and there, chance says which probes are as they were.
+        place = None if NOWHERE in positions else positions
+        return place, "goes on", _branch_of(known.branches.setdefault(place, {}), sight)
 
     def _taken(self, x: torch.Tensor, positions: Positions) -> torch.Tensor:
         return taken(x, self._indices_of(positions, x.shape[:1] + x.shape[2:], x.device))
