@@ -93,13 +93,20 @@ class Store:
     def keep_output(
         self, stream: Stream, time: float, evaluation: int, output: Any, dtype: torch.dtype | None = None
     ) -> None:
-        """Remember a copy of a computed output (B, C, ...), instead of older ones of the same flow time or a lower one.
+        """Remember a copy of a computed output (B, C, ...), instead of an older one of the same flow time.
+
+        Where the flow time rises to one that is not known, those of a pass before, which are lower, are forgotten.
 
         `dtype` is that of the network's own output, where that is not the type of `output`.
         """
         with self._lock:
-            # Those of lower noise belong to a pass before.
-            while stream.times and stream.times[-1] <= time + SAME_TIME:
+            if any(abs(known - time) <= SAME_TIME for known in stream.times):
+                # A sampler that looks ahead comes back to a level that it has just been at.
+                outdated = abs(stream.times[-1] - time) <= SAME_TIME
+            else:
+                # Those of lower noise belong to a pass before.
+                outdated = sum(known < time for known in stream.times)
+            for _ in range(outdated):
                 stream.times.pop()
                 stream.outputs.pop()
             stream.times.append(time)
