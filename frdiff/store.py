@@ -95,18 +95,16 @@ class Store:
     ) -> None:
         """Remember a copy of a computed output (B, C, ...), instead of an older one of the same flow time.
 
-        Where the flow time rises to one that is not known, those of a pass before, which are lower, are forgotten.
+        Where the flow time rises above all that are known, these are of a pass before, and are forgotten.
 
         `dtype` is that of the network's own output, where that is not the type of `output`.
         """
         with self._lock:
-            if any(abs(known - time) <= SAME_TIME for known in stream.times):
-                # A sampler that looks ahead comes back to a level that it has just been at.
-                outdated = abs(stream.times[-1] - time) <= SAME_TIME
-            else:
-                # Those of lower noise belong to a pass before.
-                outdated = sum(known < time for known in stream.times)
-            for _ in range(outdated):
+            if stream.times and time > max(stream.times) + SAME_TIME:
+                # Another pass; a sampler that looks ahead goes back by less.
+                stream.times.clear()
+                stream.outputs.clear()
+            if stream.times and abs(stream.times[-1] - time) <= SAME_TIME:
                 stream.times.pop()
                 stream.outputs.pop()
             stream.times.append(time)

@@ -153,7 +153,7 @@ def test_outputs_of_lower_noise_are_forgotten_where_sigma_rises():
     """Two passes in one run: a forecast of the second is not made from the end of the first."""
     store = Store(0, 4)
     stream = store.start("cond")
-    for number, time in enumerate((0.9, 0.6, 0.2, 0.7, 0.7, 0.5)):
+    for number, time in enumerate((0.6, 0.4, 0.2, 0.7, 0.7, 0.5, 0.3, 0.4)):
         store.keep_output(stream, time, number, torch.full((2,), time + number))
-    assert list(stream.times) == [0.9, 0.7, 0.5]
-    assert [float(output[0]) for output in stream.outputs] == pytest.approx([0.9, 4.7, 5.5])
+    assert list(stream.times) == [0.7, 0.5, 0.3, 0.4]
+    assert [float(output[0]) for output in stream.outputs] == pytest.approx([4.7, 5.5, 6.3, 7.4])
