@@ -47,7 +47,7 @@ class NetworkCall:
     calls `network` once, through whatever the host puts around it. `x` is the latent that the call is about, as the
     sampler has it; None where that is not known. `shared` is what the host hands to this call and to others, where
     a network may keep what it needs for the next one. `compiled` is the module that stands for the network where torch
-    compiled it as a whole.
+    compiled it as a whole. `elsewhere` says that the same was asked before, and about other parts of the latent.
     """
 
     stream: Hashable
@@ -56,6 +56,7 @@ class NetworkCall:
     x: Latent | None = field(default=None, repr=False)
     compiled: torch.nn.Module | None = None
     shared: Any = field(default=None, repr=False)
+    elsewhere: bool = False
 
     @property
     def entry(self) -> torch.nn.Module:

@@ -78,6 +78,11 @@ STALE = Reason(
     "stale", "Some steps were computed in full: the sampler went back in sigma, or what was remembered was too old."
 )
 UNSEEN = Reason("unseen", "Some calls were computed in full: nothing was remembered yet for their condition.")
+MOVED = Reason(
+    "moved",
+    "Some calls were computed in full: what the network is shown moves in the latent, or does not go on from what it "
+    "was shown before, and nothing was remembered for it, or nothing that is new enough.",
+)
 NO_LATENT = Reason(
     "no-latent",
     "Skipped steps were computed in full: the sampler adds noise, and the network's output is no latent like its "

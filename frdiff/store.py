@@ -64,6 +64,11 @@ class Store:
         """The stream of `key`, or None when nothing is remembered of it yet."""
         return self._streams.get(key)
 
+    @property
+    def newest(self) -> int:
+        """The newest evaluation of which an output is remembered, 0 where there is none."""
+        return max((stream.evaluation for stream in self._streams.values()), default=0)
+
     def start(self, key: Hashable) -> Stream:
         """The stream of `key`, with its stages dropped to make room for those of a new keyframe."""
         with self._lock:
@@ -90,9 +95,15 @@ class Store:
     ) -> None:
         """Remember a copy of a computed output (B, C, ...), instead of an older one of the same flow time.
 
+        Where the flow time rises above all that are known, these are of a pass before, and are forgotten.
+
         `dtype` is that of the network's own output, where that is not the type of `output`.
         """
         with self._lock:
+            if stream.times and time > max(stream.times) + SAME_TIME:
+                # Another pass; a sampler that looks ahead goes back by less.
+                stream.times.clear()
+                stream.outputs.clear()
             for place in [place for place, known in enumerate(stream.times) if abs(known - time) <= SAME_TIME]:
                 del stream.times[place]
                 del stream.outputs[place]

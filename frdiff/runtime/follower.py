@@ -60,9 +60,9 @@ class Evaluation:
         return self.prediction.level
 
     @property
-    def was_to_be_skipped(self) -> bool:
-        """Whether nothing was to be computed by the plan."""
-        return self.planned.kind is StepKind.SKIP
+    def usual_age(self) -> int:
+        """How old the plan lets a remembered output become, in evaluations, where each one is of the same calls."""
+        return self.max_age // MAX_AGE_PER_STEP - 1
 
     @property
     def is_skipped(self) -> bool:
@@ -106,7 +106,8 @@ class PlanFollower:
         done = planned if self._may_skip(planned) else StepPlan(StepKind.FULL)
         # Raw outputs are remembered as they are, whatever they count for.
         prediction = Prediction(bool(self.stochastic), self._level_of(sigma))
-        tests = self._guard is not None and bool(self._evaluations) and self._evaluations[-1].was_to_be_skipped
+        after_skip = bool(self._evaluations) and self._evaluations[-1].planned.kind is StepKind.SKIP
+        tests = self._guard is not None and after_skip
         evaluation = Evaluation(
             len(self._evaluations) + 1, step, planned, done, self.max_age, tests, prediction, self._order.is_rehearsed
         )

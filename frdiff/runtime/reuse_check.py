@@ -9,7 +9,7 @@ import torch
 from ..blocks.network_stages import NetworkStages
 from ..engine import NetworkCall
 from ..planning.plan import StepKind
-from ..reasons import FREED, NO_FEATURES, NO_LATENT, NO_STAGES, STALE, UNSEEN, Reason
+from ..reasons import FREED, MOVED, NO_FEATURES, NO_LATENT, NO_STAGES, STALE, UNSEEN, Reason
 from ..sampler.noise_levels import SIGMA_TOLERANCE
 from ..store import Stream
 from .budget import MemoryBudget
@@ -35,6 +35,7 @@ class ReuseCheck:
         """Start an evaluation."""
         self._evaluation = evaluation
         self._before, self._callers = self._callers, {}
+        self._newest = self._budget.store.newest
 
     def obstacle(self, key: Hashable, call: NetworkCall) -> Reason | None:
         """Why a call of the stream `key` has to be computed in full, None where it can be answered as planned."""
@@ -43,6 +44,8 @@ class ReuseCheck:
         if self._evaluation.plan.kind is StepKind.FULL:
             return None
         own = self._of(key, call.network) or self._of_latent(key, call)
+        if own is UNSEEN and call.elsewhere:
+            own = MOVED
         if first:
             self._common = own or next(filter(None, map(self._of, self._before, self._before.values())), None)
         # A condition that is new and comes late cannot take back what the others were answered.
@@ -56,6 +59,9 @@ class ReuseCheck:
         rises = not evaluation.rehearsed and evaluation.level.time > stream.times[-1] * (1 + SIGMA_TOLERANCE)
         if rises or age > evaluation.max_age:
             return STALE
+        if stream.evaluation < self._newest and age > evaluation.usual_age:
+            # The plan counts on it that the newest keyframe has refreshed all.
+            return MOVED
         return self._of_stages(stream, network) if evaluation.plan.kind is StepKind.PARTIAL else None
 
     def _of_stages(self, stream: Stream, network: torch.nn.Module) -> Reason | None:

@@ -19,7 +19,7 @@ from ...frdiff.reporting.report import RunReport
 from ...frdiff.runtime.budget import HostMemory, is_out_of_memory
 from ...frdiff.runtime.session import Session
 from ...frdiff.tensors import is_plain
-from .identity import CallNumbers, call_key, condition_names
+from .identity import Streams, condition_names
 from .network import network_id_of_model
 from .noise_levels import noise_levels_of
 from .rehearse import rehearse
@@ -113,8 +113,7 @@ class _RunWrappers:
 
     def __init__(self, engine: Engine[Any], names: Mapping[Any, str]) -> None:
         self._engine = engine
-        self._names = names
-        self._numbers = CallNumbers()
+        self._streams = Streams(names)
         self._evaluations_seen = False
         self._called_at: float | None = None
 
@@ -161,14 +160,15 @@ class _RunWrappers:
             lists = control and {name: list(residuals) for name, residuals in control.items()}
             return executor(x, t, c_concat, c_crossattn, lists, options, **kwargs)
 
-        stream = self._numbers.numbered(call_key(x, options, control, model, self._names), network)
+        conditioning = c_crossattn, kwargs
+        stream, elsewhere = self._streams.of(x, level, options, control, model, network, conditioning)
         # The network is given each part of the latent by itself.
         latent = unpack_latents(x, kwargs["latent_shapes"]) if "latent_shapes" in kwargs else x
         compiled = None if entered is network else entered
-        return self._engine.call(NetworkCall(stream, network, run, latent, compiled, options))
+        return self._engine.call(NetworkCall(stream, network, run, latent, compiled, options, elsewhere))
 
     def _begin(self, sigma: float, x: object = None) -> None:
-        self._numbers.start()
+        self._streams.begin(sigma, x)
         self._engine.begin_evaluation(sigma, x)
 
 

@@ -2,11 +2,51 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Hashable, Mapping
 from typing import Any
 
 import torch
+
+from ...frdiff.runtime.places import Places
+
+# Calls at noise levels that differ from their evaluation's by this factor or less are of the same kind.
+SAME_LEVEL = 1.05
+
+
+class Streams:
+    """Names the stream of each network call: by its kind, by what it is about, and by its number among those alike."""
+
+    def __init__(self, names: Mapping[Any, str]) -> None:
+        self._names = names
+        self._places = Places()
+        self._numbers = CallNumbers()
+        self._sigma = 0.0
+
+    def begin(self, sigma: float, x: object) -> None:
+        """Begin an evaluation."""
+        self._sigma = sigma
+        self._places.begin(x)
+        self._numbers.start()
+
+    def of(
+        self, x: torch.Tensor, sigma: float, options: dict[str, Any], control: Any, model: Any,
+        network: torch.nn.Module, conditioning: Any,
+    ) -> tuple[Hashable, bool]:  # fmt: skip
+        """The stream of a call at the noise level `sigma`, and whether its kind was about something else before.
+
+        `conditioning` holds what else the network is given.
+        """
+        kind = call_key(x, options, control, model, self._names), self._level(sigma)
+        about, elsewhere = self._places.of(kind, x, conditioning)
+        return self._numbers.numbered((kind, about), network), elsewhere
+
+    def _level(self, sigma: float) -> int:
+        """How far the call's noise level is from that of its evaluation, in steps that are felt."""
+        if sigma <= 0 or self._sigma <= 0:
+            return 0
+        return round(math.log(sigma / self._sigma) / (2 * math.log(SAME_LEVEL)))
 
 
 class CallNumbers:
@@ -49,12 +89,13 @@ def call_key(
 ) -> Hashable:
     """What makes two calls comparable: conditions, shape, device, window, attention patches, hooks and control.
 
-    With `names` of the conditions it is the same in every run.
+    With the conditions' `names` it is the same in every run.
     """
     window = options.get("context_window")
     patches = options.get("patches_replace", {})
     return (
-        tuple(names.get(uuid, uuid) for uuid in options.get("uuids", ())),
+        # Other packs' guiders may draw ids anew at each step: what such a condition holds will tell.
+        tuple(names.get(uuid) for uuid in options.get("uuids", ())),
         tuple(options.get("cond_or_uncond", ())),
         x.shape,
         x.device,

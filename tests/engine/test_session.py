@@ -9,6 +9,7 @@ from frdiff.planning.paper import PaperSchedule
 from frdiff.planning.plan import Plan, StepKind, StepPlan
 from frdiff.planning.presets import for_speedup
 from frdiff.planning.schedule import Schedule
+from frdiff.store import Store
 
 pytestmark = pytest.mark.quick
 
@@ -146,3 +147,13 @@ def test_the_second_stage_of_a_step_follows_the_steps_own_plan():
     _, report = run(Network(Block), PaperSchedule("", interval=2, mixing=False), visited=visited)
     kinds = [record.kind for record in report.records]
     assert kinds == ["full", "partial", "partial", "partial", "full", "full", "partial", "partial"]
+
+
+def test_outputs_of_lower_noise_are_forgotten_where_sigma_rises():
+    """Two passes in one run: a forecast of the second is not made from the end of the first."""
+    store = Store(0, 4)
+    stream = store.start("cond")
+    for number, time in enumerate((0.6, 0.4, 0.2, 0.7, 0.7, 0.5, 0.3, 0.4)):
+        store.keep_output(stream, time, number, torch.full((2,), time + number))
+    assert list(stream.times) == [0.7, 0.5, 0.3, 0.4]
+    assert [float(output[0]) for output in stream.outputs] == pytest.approx([4.7, 5.5, 6.3, 7.4])
