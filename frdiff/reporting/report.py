@@ -57,6 +57,8 @@ class RunReport:
 
     `bytes_reserved` were asked for before the networks were loaded, `bytes_kept` is the most that was remembered.
 
+    `model` is the kind of model that ran, empty where it is not known.
+
     `finished` is False while it runs, and stays so when it was interrupted or failed.
     """
 
@@ -69,6 +71,7 @@ class RunReport:
     forecaster: str = "reuse"
     stochastic: bool | None = None
     finished: bool = False
+    model: str = ""
     reasons: list[Reason] = field(default_factory=list[Reason])
     records: list[StepRecord] = field(default_factory=list[StepRecord])
 
@@ -229,6 +232,7 @@ class RunReport:
             "forecaster": self.forecaster,
             "stochastic": self.stochastic,
             "finished": self.finished,
+            "model": self.model,
             "reason": " ".join(self._sentences) or None,
             "reasons": [asdict(reason) for reason in self.reasons],
         }

@@ -13,6 +13,8 @@ from .canvas import At, Box, Canvas, Text
 # Of an axis: an error below it, in percent, is not worth telling from nothing.
 SMALLEST_ERROR = 0.001
 TICK = 10
+# Above and below the errors.
+ROOM = 1.4
 
 
 @dataclass(frozen=True)
@@ -35,20 +37,21 @@ class Scale:
 
 
 def error_scale(percents: Iterable[float], bottom: float, top: float) -> Scale:
-    """A logarithmic scale of whole powers of ten that holds all errors above zero, in percent."""
-    known = [max(percent, SMALLEST_ERROR) for percent in percents if percent > 0] or [0.1, 1.0]
-    low = 10.0 ** math.floor(math.log10(min(known) * 0.9))
-    high = 10.0 ** math.ceil(math.log10(max(known) * 1.1))
-    return Scale(low, high, bottom, top, logarithmic=True)
+    """A logarithmic scale that holds all errors above zero, in percent, and is no finer than a power of ten."""
+    known = [max(percent, SMALLEST_ERROR) for percent in percents if percent > 0] or [0.3]
+    low, high = min(known) / ROOM, max(known) * ROOM
+    widened = max((10 * low / high) ** 0.5, 1.0)
+    return Scale(low / widened, high * widened, bottom, top, logarithmic=True)
 
 
 def error_axis(canvas: Canvas, scale: Scale, left: float, right: float) -> None:
-    """Lines and numbers of an error scale; where the powers are few, the thirds of them, too."""
-    decades = round(math.log10(scale.high / scale.low))
-    for power in range(decades + 1):
-        for factor in (1, 3) if decades <= 2 else (1,):
-            value = scale.low * 10**power * factor
-            if value <= scale.high * 1.001 and (decades <= 5 or power % 2 == 0):
+    """Lines and numbers of an error scale, at powers of ten; where these are few, at three times them, too."""
+    decades = math.log10(scale.high / scale.low)
+    apart = math.ceil(decades / 5)
+    for power in range(math.ceil(math.log10(scale.low)) - 1, math.floor(math.log10(scale.high)) + 1):
+        for factor in (1, 3) if decades <= 3 else (1,):
+            value = 10.0**power * factor
+            if scale.low <= value <= scale.high and power % apart == 0:
                 y = scale(value)
                 canvas.line([(left, y), (right, y)], "faint")
                 canvas.text(Text((left - 5, y), f"{figure(value)} %", "muted", TICK, "rm"))

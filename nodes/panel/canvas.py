@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from xml.sax.saxutils import escape, quoteattr
 
 from PIL import Image, ImageDraw, ImageFont
@@ -43,7 +44,7 @@ class Text:
     size: float = 11
     anchor: str = "lm"
 
-    @property
+    @cached_property
     def box(self) -> Box:
         """Where the words are: left, top, right, bottom."""
         width = text_width(self.words, self.size)
@@ -172,11 +173,13 @@ class Svg(Canvas):
         )
 
 
+@lru_cache(maxsize=64)
 def font(size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """The host's own font, of a size in pixels."""
     return ImageFont.load_default(size)
 
 
+@lru_cache(maxsize=1024)
 def text_width(words: str, size: float) -> float:
     """How wide words are, in units; the page's font is a little wider than the host's."""
     return font(size * PIXELS).getlength(words) / PIXELS * 1.04
