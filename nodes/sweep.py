@@ -107,18 +107,15 @@ def _point(outcome: Outcome) -> Point:
 
 def sheet(outcomes: list[Outcome], theme: str = "light") -> Image.Image:
     """The runs' first pictures with their figures."""
-    labels = [
-        f"{outcome.variant.name}\n{_time(outcome.row)}\n{outcome.row['speedup']:.2f}x"
-        + ("" if outcome is outcomes[0] else f", SSIM {outcome.row['ssim']:.3f}")
-        for outcome in outcomes
-    ]
-    return grid([outcome.picture for outcome in outcomes], labels, theme)
+    return grid([outcome.picture for outcome in outcomes], [_label(outcome) for outcome in outcomes], theme)
 
 
-def _time(row: dict[str, Any]) -> str:
-    """The median of a run's times, and where there are several the least and the most."""
-    least, most = row["seconds_least"], row["seconds_most"]
-    return f"{row['seconds']:.2f} s" + ("" if least is None else f" ({least:.2f} to {most:.2f})")
+def _label(outcome: Outcome) -> str:
+    """A run's name, the median of its times and its speed-up, from the least to the most time, and how like it is."""
+    row = outcome.row
+    spread = "" if outcome.repeats == 1 else f"\n{row['seconds_least']:.2f} to {row['seconds_most']:.2f} s"
+    like = "" if outcome.variant.series == "plain" else f"\nSSIM {row['ssim']:.3f}"
+    return f"{row['run']}\n{row['seconds']:.2f} s, {row['speedup']:.2f}x{spread}{like}"
 
 
 def table_of(outcomes: list[Outcome]) -> str:

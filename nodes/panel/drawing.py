@@ -9,9 +9,11 @@ import numpy
 import torch
 from PIL import Image, ImageDraw
 
-from .canvas import THEMES, font
+from .canvas import PIXELS, THEMES, fitted, font
 
-GAP, LINE = 8, 17
+GAP = 8
+# Words have a size that is still read where the sheet is shown small, as on a node.
+WORDS_PER_CELL = 11
 LARGEST_CELL = 512
 
 
@@ -37,12 +39,16 @@ def grid(pictures: Sequence[Image.Image], labels: Sequence[str], theme: str = "l
     )
     width, height = (max(round(side * scale), 1) for side in first.size)
     cell_width = max(width, 160)
-    below = 6 + LINE * max(label.count("\n") + 1 for label in labels)
-    size = columns * (cell_width + GAP) + GAP, rows * (height + below + GAP) + GAP
-    sheet = Image.new("RGB", size, colours["paper"])
+    size = cell_width // WORDS_PER_CELL
+    line = round(size * 1.3)
+    below = 6 + line * max(label.count("\n") + 1 for label in labels)
+    whole = columns * (cell_width + GAP) + GAP, rows * (height + below + GAP) + GAP
+    sheet = Image.new("RGB", whole, colours["paper"])
     draw = ImageDraw.Draw(sheet)
     for i, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
         x, y = GAP + (i % columns) * (cell_width + GAP), GAP + (i // columns) * (height + below + GAP)
         sheet.paste(picture.resize((width, height)), (x, y))
-        draw.multiline_text((x, y + height + 3), label, colours["ink"], font(12), spacing=3)
+        for number, words in enumerate(label.split("\n")):
+            words = fitted(words, size / PIXELS, cell_width / PIXELS)
+            draw.text((x, y + height + 3 + number * line), words, colours["ink"], font(size))
     return sheet

@@ -88,7 +88,8 @@ def _names(canvas: Canvas, cells: Sequence[Cell], box: Box, width: float, most: 
     # Those with few steps first: the others have more places to choose from.
     for steps, words in sorted(named, key=lambda one: len(one[0])):
         if steps:
-            places = {i: Text((left + (i + 0.5) * width, top - 14), words(len(steps)), "ink", TICK, "ls") for i in steps}
+            said, xs = words(len(steps)), [(i, left + (i + 0.5) * width) for i in steps]
+            places = {i: Text((x, top - 14), said, "ink", TICK, "ls") for i, x in xs}
             text = placed(list(places.values()), taken, (left - 4, 0, right + 6, top))
             taken.append((text.box[0] - 8, text.box[1], text.box[2] + 8, text.box[3]))
             canvas.text(text)

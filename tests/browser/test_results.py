@@ -1,13 +1,25 @@
 """What people do with results, in a real browser: slide, play, look at plots, and open a picture again."""
 
+import base64
 import io
 import json
-import random
 import re
 
 import pytest
 from PIL import Image
-from stepmaps import REPORT, SAMPLER, assert_equals_the_report, demo, outputs_of, queue, report_of, summary, wait_for_summary
+from stepmaps import (
+    REPORT,
+    SAMPLER,
+    assert_equals_the_report,
+    demo,
+    outputs_of,
+    queue,
+    report_of,
+    summary,
+    wait_for_summary,
+)
+
+from setup.browser import frontend
 
 pytestmark = pytest.mark.browser
 
@@ -16,7 +28,12 @@ SHADOW = "app.graph.getNodeById({}).widgets.find((w) => w.name === 'frdiff_resul
 # Samples plain and with FRDiff from the demo's sources, and compares; answers the ids of the new nodes.
 COMPARE = """([sampler, batch, latents]) => {
   const fast = app.graph.getNodeById(sampler)
-  const make = (type, x, y) => { const node = LiteGraph.createNode(type); node.pos = [x, y]; app.graph.add(node); return node }
+  const make = (type, x, y) => {
+    const node = LiteGraph.createNode(type)
+    node.pos = [x, y]
+    app.graph.add(node)
+    return node
+  }
   const from = (node, name) => app.graph.links.get(node.inputs.find((one) => one.name === name).link)
   const to = (source, slot, node, name) => source.connect(slot, node, node.inputs.findIndex((one) => one.name === name))
   const plain = make('FRDiffKSampler', -900, 900)
@@ -66,6 +83,14 @@ DROP = """([name, base64, type]) => {
   for (const kind of ['dragover', 'drop']) app.canvas.canvas.dispatchEvent(new DragEvent(kind, at))
 }"""
 
+# One picture, and the nodes that matter side by side at the left of the screen.
+ALONE = """([sweep, report]) => {
+  app.graph.getNodeById(sweep).pos = [-900, 60]
+  app.graph.getNodeById(report).pos = [-440, 60]
+  const size = app.graph.nodes.find((node) => node.type === 'EmptyLatentImage')
+  size.widgets.find((one) => one.name === 'batch_size').value = 1
+}"""
+
 
 def part(page, node, selector, what):
     return page.run(f"() => {SHADOW.format(node)}.querySelector('{selector}').{what}")
@@ -86,7 +111,7 @@ def compared(page, batch=1, latents=False, steps=10):
     page.look_at(1.0, (-700, -560))
     queue(page)
     outputs = outputs_of(page)
-    wait_for(page, node, ".a", "complete && !window.frdiffNothing")
+    wait_for(page, node, ".a", "naturalWidth > 0")
     wait_for(page, node, ".b", "naturalWidth > 0")
     page.page.wait_for_timeout(400)
     return node, outputs[str(node)]
@@ -103,8 +128,6 @@ def file_of(page, entry):
 
 
 def base64_of(data):
-    import base64
-
     return base64.b64encode(data).decode()
 
 
@@ -152,8 +175,6 @@ def distance(one, other):
 
 
 def test_a_finger_slides(started, client, renderer):
-    from setup.browser import frontend
-
     with frontend(started, client, renderer) as page:
         node, _ = compared(page)
         frame = box_of(page, node, ".frame")
@@ -221,7 +242,6 @@ def test_latents_compare_and_what_is_shown_comes_back_with_the_workflow(page, sh
     # To another workflow and back.
     page.run("() => app.extensionManager.command.execute('Comfy.NewBlankWorkflow')")
     page.wait("() => app.graph.nodes.length === 0")
-    page.run("() => app.extensionManager.workflow.openWorkflow?.(null) ?? null") if False else None
     page.run("() => app.extensionManager.command.execute('Workspace.PreviousOpenedWorkflow')")
     page.wait("() => app.graph.nodes.length > 3")
     wait_for(page, node, ".figures", "textContent.startsWith('latent error')", 10)
@@ -241,12 +261,10 @@ def test_the_badge_can_be_saved(page):
 
 @pytest.mark.parametrize("colours", ["dark", "light"])
 def test_the_report_and_the_sweep_draw_in_the_pages_colours(started, client, renderer, colours, shoot):
-    from setup.browser import frontend
-
     with frontend(started, client, {**renderer, "Comfy.ColorPalette": colours}, size=(1500, 1500)) as page:
-        page.load(demo(20))
+        page.load(demo(12))
         sweep = page.run(ADD, ["FRDiffSweep", {"dials": "1.5, 2, 3", "repeats": 2, "presets": ""}])
-        page.run("(id) => { app.graph.getNodeById(id).pos = [-900, 60]; app.graph.getNodeById(8).pos = [1000, 60] }", sweep)
+        page.run(ALONE, [sweep, REPORT])
         page.look_at(1.0, (1000, 60))
         queue(page)
         outputs = outputs_of(page)
@@ -254,18 +272,20 @@ def test_the_report_and_the_sweep_draw_in_the_pages_colours(started, client, ren
             wait_for(page, node, "svg", "getBoundingClientRect().width > 200")
         rows = outputs[str(sweep)]["frdiff_rows"]
         cells = page.run(
-            f"() => [...{SHADOW.format(sweep)}.querySelectorAll('tr')].map((row) => [...row.cells].map((c) => c.textContent))"
+            f"() => [...{SHADOW.format(sweep)}.querySelectorAll('tr')]"
+            ".map((row) => [...row.cells].map((cell) => cell.textContent))"
         )
         assert cells[0] == ["run", "time", "speed-up", "computed", "error", "SSIM"]
         assert [cell[0] for cell in cells[1:]] == [row["run"] for row in rows]
         for cell, row in zip(cells[1:], rows, strict=True):
             assert float(cell[2][:-1]) == pytest.approx(row["speedup"], abs=0.006) and " - " in cell[1]
-            assert row["speedup"] <= 20 / row["full"]
+            assert row["speedup"] <= 12 / row["full"]
         # All of the table is in sight, and the words of the plot are as large as others on the node.
         table, panel = (box_of(page, sweep, selector) for selector in ("table", ".rows"))
         assert table["height"] <= panel["height"] + 1 and len(rows) >= 6
         sizes = page.run(
-            f"() => [...{SHADOW.format(sweep)}.querySelectorAll('svg text')].map((t) => t.getBoundingClientRect().height)"
+            f"() => [...{SHADOW.format(sweep)}.querySelectorAll('svg text')]"
+            ".map((words) => words.getBoundingClientRect().height)"
         )
         assert min(sizes) >= 9
         ink = page.run(f"() => getComputedStyle({SHADOW.format(sweep)}.querySelector('svg text')).fill")
@@ -294,7 +314,7 @@ def test_a_dropped_picture_shows_its_report(page, shoot):
     wait_for_summary(page, "8 of 24")
     page.run("() => app.graph.clear()")
     page.run(DROP, ["picture.png", base64_of(png), "image/png"])
-    page.wait(f"([id, text]) => app.graph.getNodeById(id)?.widgets?.find((w) => w.name === 'frdiff_steps')"
+    page.wait("([id, text]) => app.graph.getNodeById(id)?.widgets?.find((w) => w.name === 'frdiff_steps')"
               "?.element.shadowRoot.querySelector('.summary').textContent === text", [SAMPLER, before], 20)  # fmt: skip
     page.page.wait_for_timeout(1500)
     assert summary(page) == before
@@ -310,10 +330,11 @@ def test_a_picture_of_strangers_does_no_harm(page):
     png = file_of(page, outputs_of(page)[str(SAVER)]["images"][0])
     wait_for_summary(page, "faster")
     at = png.index(b'{"frdiff_report"')
-    for damage in (b'{"frdiff_report": 1, "runs": {"5": {"node": "5", "state": "done", "cells": {"0": "<b>"}}}}', b"{" * 40):
+    wrong = b'{"frdiff_report": 1, "runs": {"5": {"node": "5", "state": "done", "cells": {"0": "<b>"}}}}'
+    for damage in (wrong, b"{" * 40):
         broken = png[:at] + damage + png[at + len(damage) :]
         page.run("() => app.graph.clear()")
         page.run(DROP, ["picture.png", base64_of(broken), "image/png"])
         page.wait("(id) => Boolean(app.graph.getNodeById(id))", SAMPLER, 20)
         page.page.wait_for_timeout(1000)
-        assert random.random() < 1 and "<b>" not in summary(page)
+        assert "<b>" not in summary(page)

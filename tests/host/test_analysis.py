@@ -79,7 +79,12 @@ def test_a_badge_says_what_the_run_was(host, demo, badge, pictures, engine, monk
     """Seconds, how many steps, how like, and which model; the plain run's time is estimated without its report."""
     said = []
     line = badge._line
-    monkeypatch.setattr(badge, "_line", lambda draw, at, words, *rest: (said.append(words), line(draw, at, words, *rest)))
+
+    def noted(draw, at, words, *rest):
+        said.append(words)
+        line(draw, at, words, *rest)
+
+    monkeypatch.setattr(badge, "_line", noted)
     a, b = pictures
     report = engine("reporting.report").RunReport
     _, run = demo.frdiff(steps=10)
@@ -230,7 +235,8 @@ def test_points_use_the_room_and_labels_keep_clear(plots, size):
         full = rng.uniform(0.1, 400)
         points = [point("plain, 30 steps", full, 0.0, "plain")]
         for dial in (1.5, 2, 3):
-            for name, series, worse in ((f"dial {dial}  {dial:.2f}x", "dial", 1), (f"{30 / dial:.0f} steps", "fewer steps", 6)):
+            names = (f"dial {dial}  {dial:.2f}x", "dial", 1), (f"{30 / dial:.0f} steps", "fewer steps", 6)
+            for name, series, worse in names:
                 seconds = full / dial * rng.uniform(0.9, 1.1)
                 spread = (seconds * 0.97, seconds * 1.05)
                 points.append(point(name, seconds, worse * 10 ** rng.uniform(-3, -1.5), series, spread))

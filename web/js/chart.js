@@ -5,7 +5,7 @@ import { passWheelOn } from "./widget.js"
 
 const ROW_HEIGHT = 17
 const ROWS_AT_MOST = 14
-const LEAST_WIDTH = 400
+const WIDTH = 420
 const NOTHING = 1
 const COLUMNS = {
   run: (row) => row.run,
@@ -34,10 +34,15 @@ export class ChartPanel {
     this.show("", [])
   }
 
+  /** The width in pixels that the node should have. */
+  get width() {
+    return this.#ratio ? WIDTH : 0
+  }
+
   /** The height in pixels that the widget asks for. */
   get height() {
     const table = this.#rows ? (Math.min(this.#rows, ROWS_AT_MOST) + 1) * ROW_HEIGHT + 10 : 0
-    return this.#ratio ? Math.round(LEAST_WIDTH * this.#ratio) + table : NOTHING
+    return this.#ratio ? Math.round((WIDTH - 20) * this.#ratio) + table : NOTHING
   }
 
   /** Show a plot as SVG, and the rows of a table as the server gives them. */

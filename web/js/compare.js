@@ -3,7 +3,8 @@ import { say } from "./words.js"
 import { COMPARE_STYLE } from "./results_style.js"
 import { passWheelOn } from "./widget.js"
 
-const HEIGHT = { shown: 330, empty: 1 }
+const HEIGHT = { shown: 400, empty: 1 }
+const WIDTH = 360
 const MS_PER_FRAME = 1000 / 12
 const HALF = 50
 
@@ -42,6 +43,11 @@ export class ComparePanel {
     this.#parts.b.alt = say("imageB")
     this.#listen()
     this.show(null)
+  }
+
+  /** The width in pixels that the node should have. */
+  get width() {
+    return this.#shown ? WIDTH : 0
   }
 
   /** The height in pixels that the widget asks for. */

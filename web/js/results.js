@@ -55,7 +55,7 @@ function show(node, output) {
   known.output = output
   if (node.comfyClass === "FRDiffCompare") known.panel.show(output.frdiff_compare?.[0] ?? null)
   else known.panel.show(output.frdiff_plot?.[0] ?? "", output.frdiff_rows ?? [])
-  fit(node)
+  fit(node, known.panel)
 }
 
 function restore() {

@@ -11,6 +11,7 @@ const BASE = `
   display: flex;
   flex-direction: column;
   box-sizing: border-box;
+  height: 100%;
   color: var(--plot-ink);
   font: 11px/1.3 Inter, Arial, sans-serif;
 }

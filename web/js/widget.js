@@ -17,10 +17,12 @@ export function addWidget(node, name, type, shown, grows = false) {
   return widget
 }
 
-/** What is shown needs a taller node; a node that the user made taller stays so. */
-export function fit(node) {
+/** What is shown needs a larger node; a node that the user made larger stays so. */
+export function fit(node, shown) {
+  // Where nodes are drawn as elements, they ask the panel itself.
+  shown.element.style.minHeight = `${shown.height}px`
   const [width, least] = node.computeSize()
-  node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], least)])
+  node.setSize([Math.max(node.size[0], width, shown.width), Math.max(node.size[1], least)])
   node.setDirtyCanvas(true, true)
 }
 
