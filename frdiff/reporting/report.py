@@ -57,9 +57,7 @@ class RunReport:
 
     `bytes_reserved` were asked for before the networks were loaded, `bytes_kept` is the most that was remembered.
 
-    `model` is the kind of model that ran, empty where it is not known.
-
-    `finished` is False while it runs, and stays so when it was interrupted or failed.
+    `finished` is False while it runs, and stays so when it was interrupted or failed. `model` is its kind, if known.
     """
 
     schedule: str

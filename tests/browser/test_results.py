@@ -83,6 +83,9 @@ DROP = """([name, base64, type]) => {
   for (const kind of ['dragover', 'drop']) app.canvas.canvas.dispatchEvent(new DragEvent(kind, at))
 }"""
 
+# Of a node that may not be there yet.
+SAYS = """([id, text]) => app.graph.getNodeById(id)?.widgets?.find((widget) => widget.name === 'frdiff_steps')
+  ?.element.shadowRoot.querySelector('.summary').textContent === text"""
 # One picture, and the nodes that matter side by side at the left of the screen.
 ALONE = """([sweep, report]) => {
   app.graph.getNodeById(sweep).pos = [-900, 60]
@@ -314,12 +317,48 @@ def test_a_dropped_picture_shows_its_report(page, shoot):
     wait_for_summary(page, "8 of 24")
     page.run("() => app.graph.clear()")
     page.run(DROP, ["picture.png", base64_of(png), "image/png"])
-    page.wait("([id, text]) => app.graph.getNodeById(id)?.widgets?.find((w) => w.name === 'frdiff_steps')"
-              "?.element.shadowRoot.querySelector('.summary').textContent === text", [SAMPLER, before], 20)  # fmt: skip
+    page.wait(SAYS, [SAMPLER, before], 20)
     page.page.wait_for_timeout(1500)
     assert summary(page) == before
     assert_equals_the_report(page, report)
     shoot(page, "dropped")
+
+
+SAVERS = """() => {
+  const decode = app.graph.nodes.find((node) => node.type === 'VAEDecode')
+  return Object.fromEntries([
+    ['SaveAnimatedWEBP', {}], ['SaveWEBM', {}], ['SaveVideo', {}]
+  ].filter(([type]) => LiteGraph.registered_node_types[type]).map(([type]) => {
+    const node = LiteGraph.createNode(type)
+    app.graph.add(node)
+    if (type === 'SaveVideo') {
+      const video = LiteGraph.createNode('CreateVideo')
+      app.graph.add(video)
+      decode.connect(0, video, 0)
+      video.connect(0, node, 0)
+    } else decode.connect(0, node, 0)
+    return [type, Number(node.id)]
+  }))
+}"""
+
+
+def test_videos_carry_their_report_too(page):
+    page.load(demo(16))
+    savers = page.run(SAVERS)
+    assert "SaveVideo" in savers and "SaveAnimatedWEBP" in savers
+    queue(page)
+    outputs = outputs_of(page)
+    report = report_of(page)
+    wait_for_summary(page, "faster")
+    before = summary(page)
+    for name, kind in (("SaveAnimatedWEBP", "image/webp"), ("SaveVideo", "video/mp4"), ("SaveWEBM", "video/webm")):
+        (entry, *_) = outputs[str(savers[name])]["images"]
+        page.run("() => app.graph.clear()")
+        page.run(DROP, [entry["filename"], base64_of(file_of(page, entry)), kind])
+        page.wait(SAYS, [SAMPLER, before], 20)
+        page.page.wait_for_timeout(1000)
+        assert_equals_the_report(page, report)
+    page.errors.clear()
 
 
 def test_a_picture_of_strangers_does_no_harm(page):
