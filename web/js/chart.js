@@ -73,7 +73,8 @@ function tableOf(rows) {
 }
 
 function timeOf(row) {
-  const seconds = (value) => Number(value.toPrecision(3))
-  const spread = row.seconds_least === null ? "" : ` (${seconds(row.seconds_least)} - ${seconds(row.seconds_most)})`
+  const digits = row.seconds < 10 ? 2 : row.seconds < 100 ? 1 : 0
+  const seconds = (value) => value.toFixed(digits)
+  const spread = row.seconds_least === null ? "" : ` (${seconds(row.seconds_least)}-${seconds(row.seconds_most)})`
   return `${seconds(row.seconds)} s${spread}`
 }

@@ -35,8 +35,8 @@ ${BASE}
 .plot { flex: 1; min-height: 0; }
 .plot svg { display: block; width: 100%; height: 100%; font-family: Inter, Arial, sans-serif; }
 .rows { flex: none; max-height: 265px; overflow: auto; user-select: text; cursor: text; }
-table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: 0 4px; height: 16px; white-space: nowrap; text-align: right; font-weight: normal; }
+table { width: 100%; border-collapse: collapse; font-size: 10px; font-variant-numeric: tabular-nums; }
+th, td { padding: 0 3px; height: 16px; white-space: nowrap; text-align: right; font-weight: normal; }
 th[scope="row"], th:first-child { text-align: left; }
 tr:first-child > th { border-bottom: 1px solid var(--plot-faint); color: var(--plot-muted); }
 `
