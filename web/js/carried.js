@@ -4,6 +4,7 @@
 const MARK = '{"frdiff_report"'
 const BYTES_AT_ONCE = 1 << 22
 const LONGEST = 1 << 21
+const KINDS = ["full", "partial", "skip"]
 
 /** The runs that a file carries, by node; none where there is no report in it. */
 export async function runsIn(file) {
@@ -44,12 +45,12 @@ function jsonAt(text) {
 /** Whether something from a stranger's file is what a step map can show. */
 function isRun(run) {
   const cells = Object.values(run?.cells ?? {})
-  const isCell = (cell) => Number.isInteger(cell?.step) && cell.kind in { full: 1, partial: 1, skip: 1 } && Number.isFinite(cell.sigma)
+  const isCell = (cell) => Number.isInteger(cell?.step) && KINDS.includes(cell.kind) && Number.isFinite(cell.sigma)
   const counts = run?.report?.counts
   return (
     ["done", "stopped"].includes(run?.state) &&
     cells.every(isCell) &&
-    ["full", "partial", "skip"].every((kind) => Number.isInteger(counts?.[kind])) &&
+    KINDS.every((kind) => Number.isInteger(counts?.[kind])) &&
     typeof run.report.line === "string" &&
     Number.isFinite(run.report.bytes_kept)
   )

@@ -59,7 +59,8 @@ export class ChartPanel {
 
 function tableOf(rows) {
   const table = document.createElement("table")
-  const lines = [Object.keys(COLUMNS).map((name) => say(name)), ...rows.map((row) => Object.values(COLUMNS).map((of) => of(row)))]
+  const values = rows.map((row) => Object.values(COLUMNS).map((of) => of(row)))
+  const lines = [Object.keys(COLUMNS).map((name) => say(name)), ...values]
   lines.forEach((cells, i) => {
     const line = table.insertRow()
     cells.forEach((words, j) => {

@@ -34,7 +34,7 @@ export class ComparePanel {
       <div class="bar"><button class="difference" type="button" aria-pressed="false"></button>
         <a class="badge"></a></div>
       <div class="figures" role="status"></div>`
-    const names = ["stage", "frame", "layers", "a", "b", "split", "film", "play", "frames", "difference", "badge", "figures"]
+    const names = ["frame", "layers", "a", "b", "split", "film", "play", "frames", "difference", "badge", "figures"]
     this.#parts = Object.fromEntries(names.map((name) => [name, root.querySelector(`.${name}`)]))
     this.#parts.count = root.querySelector("output")
     this.#parts.split.setAttribute("aria-label", say("slider"))

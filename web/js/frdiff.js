@@ -1,4 +1,4 @@
-// The extension's entry: the only file with side effects.
+// The extension's first entry, for dials and runs. No file but this and results.js has side effects.
 import { app } from "../../../scripts/app.js"
 import { api } from "../../../scripts/api.js"
 import { FrontPlot } from "./front.js"

@@ -1,6 +1,7 @@
 // The plot on the calibration nodes: speed and error of every schedule in a file. A click sets the dial.
 import { say } from "./words.js"
 import { FRONT_STYLE } from "./style.js"
+import { passWheelOn } from "./widget.js"
 
 const HEIGHT = { shown: 208, empty: 1 }
 const SPEED_TICKS = [1, 1.5, 2, 3, 4, 6, 8]
@@ -92,8 +93,7 @@ export class FrontPlot {
   }
 
   #listen(plot) {
-    // Zooming goes on over the plot: the canvas hears nothing of events on widgets.
-    this.element.addEventListener("wheel", (event) => this.#passOn(event), { passive: false })
+    passWheelOn(this)
     plot.addEventListener("pointermove", (event) => this.#activate(this.#nearest(event)))
     plot.addEventListener("pointerleave", () => this.#activate(-1))
     plot.addEventListener("blur", () => this.#activate(-1))
@@ -114,12 +114,6 @@ export class FrontPlot {
     event.stopPropagation()
     if (chooses) this.#choose(this.#active)
     else this.#activate(Math.min(Math.max(to, 0), last))
-  }
-
-  #passOn(event) {
-    event.preventDefault()
-    event.stopPropagation()
-    this.onwheel?.(new WheelEvent(event.type, event))
   }
 
   /** The point whose speed is nearest to the pointer. */

@@ -13,6 +13,8 @@ const PANELS = {
   FRDiffSweep: () => new ChartPanel()
 }
 const AMPLIFY = "amplify"
+// As the server tells of a run: the step maps listen to it.
+const RUN_EVENT = "frdiff.run"
 // The frontend gives a workflow that is opened again its outputs back a while after its nodes.
 const MS_UNTIL_OUTPUTS = [0, 300, 1500]
 
@@ -77,7 +79,9 @@ function listenForFiles() {
   app.handleFile = async function (file) {
     const carried = runsIn(file)
     const done = await open.apply(this, arguments)
-    for (const run of await carried) if (nodeOf(app, run)) api.dispatchEvent(new CustomEvent("frdiff.run", { detail: run }))
+    for (const detail of (await carried).filter((run) => nodeOf(app, run))) {
+      api.dispatchEvent(new CustomEvent(RUN_EVENT, { detail }))
+    }
     return done
   }
 }

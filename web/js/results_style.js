@@ -76,8 +76,17 @@ img { position: absolute; inset: 0; width: 100%; height: 100%; user-select: none
 .name { position: absolute; top: 4px; padding: 0 5px; border-radius: 3px; background: #000a; color: #fff; }
 .left { left: 4px; }
 .right { right: 4px; }
-.split { position: absolute; inset: 0; width: 100%; height: 100%; margin: 0; opacity: 0; cursor: ew-resize; touch-action: none; }
-.split { appearance: none; }
+.split {
+  position: absolute;
+  inset: 0;
+  width: 100%;
+  height: 100%;
+  margin: 0;
+  opacity: 0;
+  cursor: ew-resize;
+  touch-action: none;
+  appearance: none;
+}
 .split::-webkit-slider-thumb { appearance: none; width: 1px; height: 100%; }
 .split::-moz-range-thumb { width: 1px; height: 100%; border: 0; }
 .frame:has(.split:focus-visible) { outline: 2px solid currentColor; outline-offset: 1px; }

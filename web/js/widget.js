@@ -3,7 +3,7 @@ import { app } from "../../../scripts/app.js"
 
 const NODE_EDGES = 24
 
-/** Add what has an `element` and a `height` to a node; one that `grows` takes the room of a node that was made taller. */
+/** Add what has an `element` and a `height` to a node; what `grows` takes the room of a node that was made taller. */
 export function addWidget(node, name, type, shown, grows = false) {
   shown.onwheel = (event) => app.canvas.canvas.dispatchEvent(event)
   const widget = node.addDOMWidget(name, type, shown.element, {
