@@ -11,6 +11,7 @@ import threading
 import uuid
 from collections import OrderedDict
 from collections.abc import Mapping
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from comfy_execution.utils import get_executing_context
@@ -37,21 +38,22 @@ class Travelling:
         server.add_on_prompt_handler(self.on_prompt)
 
     def on_prompt(self, request: dict[str, Any]) -> dict[str, Any]:
-        """The host's hook: see to it that there is a place for reports, and put those in that are known already."""
-        prompt = request.get("prompt")
-        if not isinstance(prompt, dict):
+        """The host's hook: remember where a prompt's metadata are, and put in what is known of it already.
+
+        A prompt without metadata gets none: nodes of other packs take them for a sign of a workflow.
+        """
+        prompt, extra = request.get("prompt"), request.get("extra_data")
+        metadata = extra.get("extra_pnginfo") if isinstance(extra, dict) else None
+        if not isinstance(prompt, dict) or not isinstance(metadata, dict):
             return request
-        extra = _dict_in(request, "extra_data")
-        metadata = _dict_in(extra, "extra_pnginfo")
-        request.setdefault("prompt_id", str(uuid.uuid4()))
+        name = str(request.setdefault("prompt_id", str(uuid.uuid4())))
+        metadata.pop(NAME, None)
         with self._lock:
             self._forget_the_done()
-            self._prompts[str(request["prompt_id"])] = prompt, metadata
-            # A workflow that was opened from a picture may bring the report of that picture.
-            metadata.pop(NAME, None)
-            signed = ((self._reports.get(signature(prompt, node)), node) for node in prompt)
-            for run in [run for run, _ in signed if run]:
-                put(metadata, run)
+            self._prompts[name] = prompt, metadata
+            for run in [self._reports.get(signed) for signed in signatures(prompt).values()] if self._reports else []:
+                if run:
+                    put(metadata, run)
         return request
 
     def add(self, run: dict[str, Any]) -> None:
@@ -64,7 +66,10 @@ class Travelling:
         run = rounded(run)
         with self._lock:
             put(metadata, run)
-            key = signature(prompt, context.node_id)
+            key = signatures(prompt).get(context.node_id)
+            if key is None:
+                # A node that the host made while it ran.
+                return
             self._reports.pop(key, None)
             self._reports[key] = run
             while len(self._reports) > KEPT:
@@ -85,26 +90,34 @@ def put(metadata: dict[str, Any], run: dict[str, Any]) -> None:
     metadata[NAME] = {MARK: VERSION, "runs": {**runs, str(run["node"]): run}}
 
 
-def signature(prompt: Mapping[str, Any], node: str) -> str:
-    """What a node of a prompt computes: its inputs and those of all nodes before it, whatever their numbers."""
+def signatures(prompt: Mapping[str, Any]) -> dict[str, str]:
+    """What each node of a prompt computes, by its number: its inputs and those of all nodes before it."""
+    inputs = {name: _inputs_of(node) for name, node in prompt.items()}
+    before = {name: {one[0] for one in of.values() if _is_link(one, prompt)} for name, of in inputs.items()}
+    try:
+        order = list(TopologicalSorter(before).static_order())
+    except CycleError:
+        # The host refuses such a prompt.
+        return {}
     known: dict[str, str] = {}
+    for name in order:
+        said = {key: [known[one[0]], one[1]] if _is_link(one, prompt) else one for key, one in inputs[name].items()}
+        text = json.dumps([name, _class_of(prompt[name]), said], default=str, sort_keys=True)
+        known[name] = hashlib.sha256(text.encode()).hexdigest()
+    return known
 
-    def of(name: str, above: tuple[str, ...]) -> str:
-        if name in above or name not in prompt:
-            return "?"
-        if name not in known:
-            at = prompt[name] if isinstance(prompt[name], dict) else {}
-            inputs = at.get("inputs") if isinstance(at.get("inputs"), dict) else {}
-            said = {key: value(one, (*above, name)) for key, one in sorted(inputs.items())}
-            text = json.dumps([at.get("class_type"), said], default=str)
-            known[name] = hashlib.sha256(text.encode()).hexdigest()
-        return known[name]
 
-    def value(one: Any, above: tuple[str, ...]) -> Any:
-        is_link = isinstance(one, list) and len(one) == 2 and isinstance(one[0], str) and one[0] in prompt
-        return [of(one[0], above), one[1]] if is_link else one
+def _inputs_of(node: Any) -> dict[str, Any]:
+    inputs = node.get("inputs") if isinstance(node, dict) else None
+    return inputs if isinstance(inputs, dict) else {}
 
-    return f"{node} {of(node, ())}"
+
+def _class_of(node: Any) -> Any:
+    return node.get("class_type") if isinstance(node, dict) else None
+
+
+def _is_link(value: Any, prompt: Mapping[str, Any]) -> bool:
+    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and value[0] in prompt
 
 
 def rounded(run: dict[str, Any]) -> dict[str, Any]:
@@ -115,13 +128,6 @@ def rounded(run: dict[str, Any]) -> dict[str, Any]:
 
 def _short(value: Any) -> Any:
     return float(f"{value:.4g}") if isinstance(value, float) else value
-
-
-def _dict_in(data: dict[str, Any], name: str) -> dict[str, Any]:
-    """A dictionary within one, made where there is none."""
-    if not isinstance(data.get(name), dict):
-        data[name] = {}
-    return data[name]
 
 
 TRAVELLING = Travelling()

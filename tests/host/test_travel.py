@@ -32,7 +32,7 @@ class Server:
 
     def post(self, graph, **more):
         """A prompt as it comes over HTTP; answers the request as the host goes on with it."""
-        request = json.loads(json.dumps({"prompt": graph, **more}))
+        request = json.loads(json.dumps({"prompt": graph, "extra_data": {"extra_pnginfo": {}}, **more}))
         for handler in self.handlers:
             request = handler(request)
         self.waiting.append((0, request["prompt_id"]))
@@ -104,6 +104,27 @@ def test_a_patcher_that_is_cached_tells_of_the_run_of_now(travelling, server):
             travelling.add(run("9", seconds=float(seed)))
         assert carried(request)["9"]["run"] == seed
     assert carried(server.post(graph))["9"]["run"] == 2.0
+
+
+def test_a_prompt_without_metadata_gets_none(travelling, server):
+    """Other packs' nodes take metadata for a sign that there is a workflow in them."""
+    for extra in ({}, {"extra_pnginfo": None}, None):
+        request = server.post(GRAPH, extra_data=extra, prompt_id="api")
+        with executing(request, "2"):
+            travelling.add(run())
+        assert request["extra_data"] == extra
+
+
+def test_a_large_prompt_is_signed_at_once(travel):
+    """Many nodes, each of which needs several before it."""
+    graph = {"0": {"class_type": "A", "inputs": {}}}
+    for i in range(1, 400):
+        links = {str(j): [str(max(i - j, 0)), 0] for j in (1, 2, 3)}
+        graph[str(i)] = {"class_type": "A", "inputs": links}
+    signed = travel.signatures(dict(reversed(graph.items())))
+    assert len(set(signed.values())) == 400
+    graph["0"]["inputs"]["x"] = 1
+    assert not set(travel.signatures(graph).values()) & set(signed.values())
 
 
 def test_loops_and_nonsense_are_the_hosts_to_refuse(travelling, server):
