@@ -127,7 +127,7 @@ def rounded(run: dict[str, Any]) -> dict[str, Any]:
 
 
 def _short(value: Any) -> Any:
-    return float(f"{value:.4g}") if isinstance(value, float) else value
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 TRAVELLING = Travelling()
