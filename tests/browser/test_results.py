@@ -10,7 +10,7 @@ from PIL import Image
 from stepmaps import (
     REPORT,
     SAMPLER,
-    assert_equals_the_report,
+    cells,
     demo,
     outputs_of,
     queue,
