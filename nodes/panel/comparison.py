@@ -42,7 +42,8 @@ def colours_of_latents(a: torch.Tensor, b: torch.Tensor) -> list[torch.Tensor]:
 
     The colours are the three directions in which the channels of `a` vary most.
     """
-    pixels = [latent_pixels(latent) for latent in (a, b)]
+    # A run that went wrong is compared, too.
+    pixels = [latent_pixels(latent).nan_to_num() for latent in (a, b)]
     known = pixels[0].flatten(0, -2)
     centred = known - known.mean(0)
     _, directions = torch.linalg.eigh(centred.T @ centred)

@@ -54,6 +54,8 @@ def test_latents_are_shown_in_the_same_false_colours(host, pack, shape):
     assert len(one) == shape[0] * (shape[2] if len(shape) == 5 else 1)
     one, moved = shown(a, a + 0.5)
     assert not torch.equal(one, moved)
+    broken = torch.full(shape, math.nan)
+    assert all(one.isfinite().all() for one in shown(broken, a))
     # Scaled and shifted latents have the colours of the first: nothing is judged by itself.
     again, _ = shown(a, a * 3)
     assert torch.equal(one, again)
