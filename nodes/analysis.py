@@ -97,16 +97,20 @@ class FRDiffCompare(io.ComfyNode):
     ) -> io.NodeOutput:  # fmt: skip
         images = _pair("image", image_a, image_b)
         latents = _pair("latent", *(latent and _samples(latent) for latent in (latent_a, latent_b)))
-        if images is None and latents is None:
-            raise FRDiffError("There is nothing to compare: connect two images or two latents.")
         likeness = (psnr(*images), ssim(*images)) if images else (UNKNOWN, UNKNOWN)
         figures = Figures(*likeness, latent_error(*latents) if latents else UNKNOWN)
-        a, b = images or comparison.colours_of_latents(*latents)
+        if images:
+            kind, pictures, values = "image", images, images
+        elif latents:
+            kind, pictures, values = "latent", comparison.colours_of_latents(*latents), _as_pictures(latents)
+        else:
+            raise FRDiffError("There is nothing to compare: connect two images or two latents.")
+        a, b = pictures
         badge = to_image(comparison.badge(a, b, figures, report_a, report_b, title))
-        on_node = comparison.shown(a, b, "image" if images else "latent", figures, amplify, badge)
+        on_node = comparison.shown(a, b, kind, figures, amplify, badge)
         return io.NodeOutput(
-            figures.psnr, figures.ssim, figures.latent_error, difference(*(images or _as_pictures(latents)), amplify),
-            figures.words(), badge, ui={"text": [figures.words()], "frdiff_compare": [on_node]},
+            figures.psnr, figures.ssim, figures.latent_error, difference(*values, amplify), figures.words(), badge,
+            ui={"text": [figures.words()], "frdiff_compare": [on_node]},
         )  # fmt: skip
 
 
@@ -136,7 +140,8 @@ def _pair(name: str, a: Any, b: Any) -> tuple[torch.Tensor, torch.Tensor] | None
     return a, b.to(a.device)
 
 
-def _as_pictures(latents: Any) -> list[torch.Tensor]:
+def _as_pictures(latents: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     """Latents as (B, H, W, C), scaled so that the first one's spread is 1."""
-    scale = latents[0].float().std().clamp(min=1e-6)
-    return [latent_pixels(latent) / scale for latent in latents]
+    a, b = latents
+    scale = a.float().std().clamp(min=1e-6)
+    return latent_pixels(a) / scale, latent_pixels(b) / scale

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from comfy_api.latest import ui
+from comfy_api.latest import io, ui
 from PIL import Image, ImageDraw
 
 from ...frdiff.reporting.report import RunReport, faster
@@ -16,6 +17,7 @@ from .drawing import to_picture
 
 # Of a batch or a video: more would take long to save, and no one looks at them one by one.
 SHOWN_AT_MOST = 64
+FILES, FAST = "frdiff_compare", 1
 BADGE_SIDE, BADGE_LARGEST, EDGE, HEAD, FOOT = 320, 768, 24, 64, 60
 
 
@@ -37,7 +39,7 @@ class Figures:
         return ", ".join(words for value, words in parts if value == value)
 
 
-def colours_of_latents(a: torch.Tensor, b: torch.Tensor) -> list[torch.Tensor]:
+def colours_of_latents(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Latents (B, C, ..., H, W), or (B, C, L), as pictures (B * ..., H, W, 3) in 0..1 in the same false colours.
 
     The colours are the three directions in which the channels of `a` vary most.
@@ -51,8 +53,12 @@ def colours_of_latents(a: torch.Tensor, b: torch.Tensor) -> list[torch.Tensor]:
     # The sign of a direction is a matter of the machine.
     axes = axes * torch.where(axes.sum(0) < 0, -1.0, 1.0)
     spread = (centred @ axes).std(0, unbiased=False).clamp(min=1e-6)
-    shown = [((one - known.mean(0)) @ axes / (4 * spread) + 0.5).clamp(0, 1) for one in pixels]
-    return [one if one.shape[-1] == 3 else one[..., :1].expand(*one.shape[:-1], 3) for one in shown]
+
+    def coloured(one: torch.Tensor) -> torch.Tensor:
+        shown = ((one - known.mean(0)) @ axes / (4 * spread) + 0.5).clamp(0, 1)
+        return shown if shown.shape[-1] == 3 else shown[..., :1].expand(*shown.shape[:-1], 3)
+
+    return coloured(pixels[0]), coloured(pixels[1])
 
 
 def latent_pixels(latent: torch.Tensor) -> torch.Tensor:
@@ -81,7 +87,9 @@ def shown(
 
 def _saved(images: torch.Tensor) -> list[Any]:
     # Without the node: what is shared must not carry the workflow, and what is only shown need not.
-    return list(ui.PreviewImage(images[..., :3], cls=None).values)
+    # Under a name of its own: a page may still have a picture of that name from before ComfyUI was started again.
+    name = f"{FILES}_{uuid.uuid4().hex[:8]}"
+    return list(ui.ImageSaveHelper.save_images(images[..., :3], name, io.FolderType.temp, None, FAST))
 
 
 def seconds_words(before: RunReport | None, after: RunReport | None) -> tuple[str, str, str]:

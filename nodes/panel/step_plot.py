@@ -40,7 +40,7 @@ def _times(canvas: Canvas, cells: Sequence[Cell], box: Box, width: float) -> Non
     left, top, right, bottom = box
     most = max(_tallest(cells), SMALLEST_TIME)
     unit, size = unit_of(most)
-    for ms in round_ticks(0, most, about=3):
+    for ms in round_ticks(0, most, about=5):
         y = bottom - (bottom - top) * ms / most
         canvas.line([(left, y), (right, y)], "faint" if ms else "muted")
         canvas.text(Text((left - 5, y), f"{figure(ms / size)} {unit}", "muted", TICK, "rm"))
@@ -76,25 +76,21 @@ def _bar(canvas: Canvas, cell: Cell, x: float, width: float, box: Box, most: flo
 def _names(canvas: Canvas, cells: Sequence[Cell], box: Box, width: float, most: float) -> None:
     """What was done, above a step of each kind, and that a step was longer than its bar."""
     left, top, right, _ = box
-    named = [
-        ([i for i, cell in enumerate(cells) if cell.kind == kind], lambda n, kind=kind: f"{n} {WORDS[kind]}")
-        for kind in WORDS
-    ]
-    cut = [i for i, cell in enumerate(cells) if cell.ms > most]
-    if cut:
-        unit, size = unit_of(cells[cut[0]].ms)
-        named.insert(0, (cut[:1], lambda _: f"cut: {figure(cells[cut[0]].ms / size)} {unit}"))
+    kinds = {kind: [i for i, cell in enumerate(cells) if cell.kind == kind] for kind in WORDS}
+    named = [(steps, f"{len(steps)} {WORDS[kind]}") for kind, steps in kinds.items() if steps]
+    cut = [i for i, cell in enumerate(cells) if cell.ms > most][:1]
+    for i in cut:
+        unit, size = unit_of(cells[i].ms)
+        named.insert(0, (cut, f"cut: {figure(cells[i].ms / size)} {unit}"))
     taken: list[Box] = []
     # Those with few steps first: the others have more places to choose from.
     for steps, words in sorted(named, key=lambda one: len(one[0])):
-        if steps:
-            said, xs = words(len(steps)), [(i, left + (i + 0.5) * width) for i in steps]
-            places = {i: Text((x, top - 14), said, "ink", TICK, "ls") for i, x in xs}
-            text = placed(list(places.values()), taken, (left - 4, 0, right + 6, top))
-            taken.append((text.box[0] - 8, text.box[1], text.box[2] + 8, text.box[3]))
-            canvas.text(text)
-            i = next(i for i, place in places.items() if place is text)
-            canvas.line([(text.at[0], top - 12), (text.at[0], _height(cells[i], box, most) - 1)], "muted", 0.75)
+        places = {i: Text((left + (i + 0.5) * width, top - 14), words, "ink", TICK, "ls") for i in steps}
+        text = placed(list(places.values()), taken, (left - 4, 0, right + 6, top))
+        taken.append((text.box[0] - 8, text.box[1], text.box[2] + 8, text.box[3]))
+        canvas.text(text)
+        i = next(i for i, place in places.items() if place is text)
+        canvas.line([(text.at[0], top - 12), (text.at[0], _height(cells[i], box, most) - 1)], "muted", 0.75)
 
 
 def _forecast_errors(canvas: Canvas, known: list[tuple[int, float]], box: Box, width: float) -> None:
