@@ -61,7 +61,7 @@ def trade_off_plot(canvas: Canvas, points: Sequence[Point], repeats: int) -> Non
 
     taken: list[Box] = [_better(canvas, box)]
     for name, series in SERIES.items():
-        of_series = sorted((p for p in points if p.series == name and p.error > 0), key=lambda p: p.seconds)
+        of_series = sorted((p for p in points if p.series == name and p.error > 0), key=lambda p: p.error)
         if series.joined and len(of_series) > 1:
             canvas.line([at(point) for point in of_series], series.colour, 1.2, dashed=not series.filled)
             taken += along([at(point) for point in of_series])
