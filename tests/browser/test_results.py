@@ -86,13 +86,16 @@ DROP = """([name, base64, type]) => {
 # Of a node that may not be there yet.
 SAYS = """([id, text]) => app.graph.getNodeById(id)?.widgets?.find((widget) => widget.name === 'frdiff_steps')
   ?.element.shadowRoot.querySelector('.summary').textContent === text"""
-# One picture, and the nodes that matter side by side at the left of the screen.
-ALONE = """([sweep, report]) => {
-  app.graph.getNodeById(sweep).pos = [-900, 60]
-  app.graph.getNodeById(report).pos = [-440, 60]
+PLACE = "(id) => [...app.graph.getNodeById(id).pos]"
+ONE_PICTURE = """() => {
   const size = app.graph.nodes.find((node) => node.type === 'EmptyLatentImage')
   size.widgets.find((one) => one.name === 'batch_size').value = 1
 }"""
+
+
+def look_at_node(page, node):
+    left, top = page.run(PLACE, node)
+    page.look_at(1.0, (100 - left, 100 - top))
 
 
 def part(page, node, selector, what):
@@ -153,8 +156,7 @@ def test_the_slider_shows_both_sides(page, shoot):
     page.page.mouse.up()
     assert clipped() == pytest.approx(80, abs=2)
     shoot(page, "slid")
-    place = page.run("(id) => [...app.graph.getNodeById(id).pos]", node)
-    assert place == [760, 700]
+    assert page.run(PLACE, node) == [760, 700]
     # With keys.
     page.page.keyboard.press("End")
     assert clipped() == 100
@@ -267,8 +269,8 @@ def test_the_report_and_the_sweep_draw_in_the_pages_colours(started, client, ren
     with frontend(started, client, {**renderer, "Comfy.ColorPalette": colours}, size=(1500, 1500)) as page:
         page.load(demo(12))
         sweep = page.run(ADD, ["FRDiffSweep", {"dials": "1.5, 2, 3", "repeats": 2, "presets": ""}])
-        page.run(ALONE, [sweep, REPORT])
-        page.look_at(1.0, (1000, 60))
+        page.run(ONE_PICTURE)
+        look_at_node(page, sweep)
         queue(page)
         outputs = outputs_of(page)
         for node in (sweep, REPORT):
@@ -294,8 +296,9 @@ def test_the_report_and_the_sweep_draw_in_the_pages_colours(started, client, ren
         ink = page.run(f"() => getComputedStyle({SHADOW.format(sweep)}.querySelector('svg text')).fill")
         shade = sum(int(value) for value in re.findall(r"\d+", ink)[:3]) / 3
         assert shade > 150 if colours == "dark" else shade < 110
-        page.page.wait_for_timeout(500)
-        shoot(page, "plots")
+        shoot(page, "sweep")
+        look_at_node(page, REPORT)
+        shoot(page, "report")
     client.post("/settings", json.dumps({"Comfy.ColorPalette": "dark"}).encode())
 
 
