@@ -6,7 +6,7 @@ import { passWheelOn } from "./widget.js"
 const HEIGHT = { shown: 208, empty: 1 }
 const SPEED_TICKS = [1, 1.5, 2, 3, 4, 6, 8]
 const MOVES = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }
-const LABELS = { fewer: "before", uncalibrated: "before", error: "after", estimate: "below" }
+const LABELS = { fewer: "after", uncalibrated: "before", error: "after", estimate: "below" }
 // A label needs room at its right.
 const FASTEST_LABELLED = 0.9
 const MARKS = { error: "measured", estimate: "estimated", uncalibrated: "uncalibrated", fewer: "fewer" }
