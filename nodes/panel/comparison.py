@@ -17,7 +17,8 @@ from .drawing import to_picture
 
 # Of a batch or a video: more would take long to save, and no one looks at them one by one.
 SHOWN_AT_MOST = 64
-FILES, FAST = "frdiff_compare", 1
+# Of PNG files: the host's own for its previews.
+FAST = 1
 BADGE_SIDE, BADGE_LARGEST, EDGE, HEAD, FOOT = 320, 768, 24, 64, 60
 
 
@@ -79,17 +80,18 @@ def shown(
 ) -> dict[str, Any]:
     """What the node's slider needs: the files of both sides (B, H, W, 3), which frames they are, and words."""
     frames = picked(len(a))
+    files = {"a": _saved(a[frames], "frdiff_a"), "b": _saved(b[frames], "frdiff_b")}
     return {
-        "a": _saved(a[frames]), "b": _saved(b[frames]), "frames": frames, "total": len(a), "kind": kind,
-        "size": [a.shape[2], a.shape[1]], "words": figures.words(), "amplify": amplify, "badge": _saved(badge)[0],
+        **files, "frames": frames, "total": len(a), "kind": kind, "size": [a.shape[2], a.shape[1]],
+        "words": figures.words(), "amplify": amplify, "badge": _saved(badge, "frdiff_badge")[0],
     }  # fmt: skip
 
 
-def _saved(images: torch.Tensor) -> list[Any]:
+def _saved(images: torch.Tensor, name: str) -> list[Any]:
     # Without the node: what is shared must not carry the workflow, and what is only shown need not.
     # Under a name of its own: a page may still have a picture of that name from before ComfyUI was started again.
-    name = f"{FILES}_{uuid.uuid4().hex[:8]}"
-    return list(ui.ImageSaveHelper.save_images(images[..., :3], name, io.FolderType.temp, None, FAST))
+    own = f"{name}_{uuid.uuid4().hex[:8]}"
+    return list(ui.ImageSaveHelper.save_images(images[..., :3], own, io.FolderType.temp, None, FAST))
 
 
 def seconds_words(before: RunReport | None, after: RunReport | None) -> tuple[str, str, str]:

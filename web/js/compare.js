@@ -69,7 +69,8 @@ export class ComparePanel {
     frames.max = String(shown.frames.length - 1)
     figures.textContent = shown.words
     badge.href = this.#urlOf(shown.badge)
-    badge.download = "frdiff-badge.png"
+    // Under the name that the server gives it.
+    badge.download = ""
     badge.textContent = say("badge")
     this.amplify(shown.amplify)
     this.#turnTo(Math.min(this.#frame, shown.frames.length - 1))
