@@ -288,6 +288,7 @@ def test_the_report_and_the_sweep_draw_in_the_pages_colours(started, client, ren
         # All of the table is in sight, and the words of the plot are as large as others on the node.
         table, panel = (box_of(page, sweep, selector) for selector in ("table", ".rows"))
         assert table["height"] <= panel["height"] + 1 and len(rows) >= 6
+        assert table["width"] <= panel["width"] + 1 and panel["width"] > 350
         sizes = page.run(
             f"() => [...{SHADOW.format(sweep)}.querySelectorAll('svg text')]"
             ".map((words) => words.getBoundingClientRect().height)"

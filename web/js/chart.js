@@ -36,7 +36,7 @@ export class ChartPanel {
 
   /** The width in pixels that the node should have. */
   get width() {
-    return this.#ratio ? WIDTH : 0
+    return WIDTH
   }
 
   /** The height in pixels that the widget asks for. */

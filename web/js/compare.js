@@ -47,7 +47,7 @@ export class ComparePanel {
 
   /** The width in pixels that the node should have. */
   get width() {
-    return this.#shown ? WIDTH : 0
+    return WIDTH
   }
 
   /** The height in pixels that the widget asks for. */

@@ -37,6 +37,8 @@ app.registerExtension({
 function add(node, panel) {
   panels.set(node, { panel, output: null })
   addWidget(node, "frdiff_result", "FRDIFF_RESULT", panel, true)
+  // Now: where nodes are drawn as elements, older frontends take no width from a script later.
+  node.setSize([Math.max(node.size[0], panel.width), node.size[1]])
   const before = node.onExecuted
   node.onExecuted = function (output) {
     before?.apply(this, arguments)

@@ -1,8 +1,6 @@
 // Puts something of the pack's own onto a node, as a widget without a value.
 import { app } from "../../../scripts/app.js"
 
-const NODE_EDGES = 24
-
 /** Add what has an `element` and a `height` to a node; what `grows` takes the room of a node that was made taller. */
 export function addWidget(node, name, type, shown, grows = false) {
   shown.onwheel = (event) => app.canvas.canvas.dispatchEvent(event)
@@ -23,7 +21,6 @@ export function addWidget(node, name, type, shown, grows = false) {
 export function fit(node, shown) {
   // Where nodes are drawn as elements, they ask the panel itself.
   shown.element.style.minHeight = `${shown.height}px`
-  if (LiteGraph.vueNodesMode) shown.element.style.minWidth = `${Math.max(shown.width - NODE_EDGES, 0)}px`
   const [width, least] = node.computeSize()
   node.setSize([Math.max(node.size[0], width, shown.width), Math.max(node.size[1], least)])
   node.setDirtyCanvas(true, true)
