@@ -112,12 +112,16 @@ def _point(canvas: Canvas, point: Point, at: tuple[float, float], x: Scale) -> l
 
 def _labels(point: Point, at: tuple[float, float]) -> list[Text]:
     """A run's label on all sides of its mark: FRDiff's below their line first, and fewer steps above theirs."""
-    x, y = at
     colour = SERIES[point.series].colour
-    away = MARK + 4
+    above_first = point.series in ("fewer steps", "plain")
+    places = [place for away in (MARK + 4, MARK + 15) for place in _sides(at, away, above_first)]
+    return [Text(place, point.label, colour, LABEL, anchor) for place, anchor in places]
+
+
+def _sides(at: tuple[float, float], away: float, above_first: bool) -> list[tuple[tuple[float, float], str]]:
+    (x, y), slant = at, away / 2
     sides = [
-        ((x - away, y + 6), "ra"), ((x, y + away), "ma"), ((x + away, y + 4), "la"), ((x + away, y), "lm"),
-        ((x - away, y), "rm"), ((x + away, y - 4), "ls"), ((x, y - away), "ms"), ((x - away, y - 4), "rs"),
+        ((x - away, y + slant), "ra"), ((x, y + away), "ma"), ((x + away, y + slant), "la"), ((x + away, y), "lm"),
+        ((x - away, y), "rm"), ((x + away, y - slant), "ls"), ((x, y - away), "ms"), ((x - away, y - slant), "rs"),
     ]  # fmt: skip
-    ordered = [sides[i] for i in (5, 6, 3, 7, 4, 2, 1, 0)] if point.series in ("fewer steps", "plain") else sides
-    return [Text(place, point.label, colour, LABEL, anchor) for place, anchor in ordered]
+    return [sides[i] for i in (5, 6, 3, 7, 4, 2, 1, 0)] if above_first else sides
