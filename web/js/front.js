@@ -206,10 +206,12 @@ function tick(text) {
   return element
 }
 
-/** The name of each kind of mark, beside the fastest of them; kinds that lie close have theirs on different sides. */
+/** The name of each kind of mark, beside the fastest of them, on sides where the others are not. */
 function labelsOf(points, scale) {
   return Object.entries(LABELS).flatMap(([kind, side]) => {
-    const point = points.findLast((one) => one[kind] > 0 && one.speedup < FASTEST_LABELLED * points.at(-1).speedup)
+    const known = points.filter((one) => one[kind] > 0 && one.speedup < FASTEST_LABELLED * points.at(-1).speedup)
+    // Estimates are all along the line: where it begins there is nothing else.
+    const point = kind === "estimate" ? known[0] : known.at(-1)
     if (!point || (kind === "uncalibrated" && point.prior)) return []
     const label = placed(tick(say(MARKS[kind])), scale.at(point.speedup, point[kind]))
     label.dataset.side = side

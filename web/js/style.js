@@ -88,7 +88,7 @@ b { font-weight: normal; font-size: 9px; opacity: 0.75; }
 .speeds { position: relative; height: 12px; }
 .speeds > b { top: 6px !important; }
 .plot b[data-side] { opacity: 0.9; white-space: nowrap; translate: -50% -50%; }
-.plot b[data-side="below"] { translate: -75% 60%; }
+.plot b[data-side="below"] { translate: 7px 30%; }
 .plot b[data-side="before"] { translate: calc(-100% - 6px) -60%; }
 .plot b[data-side="after"] { translate: 7px 20%; }
 .plot .better { inset: auto 5px 3px auto; translate: none; opacity: 0.9; }
