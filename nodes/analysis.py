@@ -11,8 +11,11 @@ from ..frdiff.errors import FRDiffError
 from ..frdiff.reporting.metrics import difference, latent_error, psnr, ssim
 from ..frdiff.reporting.report import RunReport
 from ..frdiff.reporting.step_map import computed_cells
-from .inputs import CATEGORY, ReportType, one_latent
-from .panel.drawing import step_plot, to_image
+from .inputs import CATEGORY, ReportType, one_latent, theme_input
+from .panel import comparison, step_plot
+from .panel.canvas import Picture, Svg
+from .panel.comparison import Figures, latent_pixels
+from .panel.drawing import to_image
 
 UNKNOWN = float("nan")
 
@@ -27,7 +30,7 @@ class FRDiffReport(io.ComfyNode):
             display_name="FRDiff Report",
             category=CATEGORY,
             description="Shows what an FRDiff sampler computed, how long it took, and why.",
-            inputs=[ReportType.Input("report", tooltip="The report output of an FRDiff sampler.")],
+            inputs=[ReportType.Input("report", tooltip="The report output of an FRDiff sampler."), theme_input()],
             outputs=[
                 io.String.Output(display_name="text", tooltip="The report in words."),
                 io.String.Output(display_name="json", tooltip="The report as JSON, with one record per evaluation."),
@@ -37,10 +40,15 @@ class FRDiffReport(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, report: RunReport) -> io.NodeOutput:
-        text, data = report.text(), report.json()
-        plot = step_plot(list(computed_cells(report.records).values()), report.line())
-        return io.NodeOutput(text, data, to_image(plot), ui={"text": [text, data]})
+    def execute(cls, report: RunReport, theme: str = "light") -> io.NodeOutput:
+        text, data, line = report.text(), report.json(), report.line()
+        cells = list(computed_cells(report.records).values())
+        picture, on_node = Picture(*step_plot.WIDE, theme), Svg(*step_plot.ON_NODE, line)
+        for canvas in (picture, on_node):
+            step_plot.step_plot(canvas, cells, line)
+        return io.NodeOutput(
+            text, data, to_image(picture.image), ui={"text": [text, data], "frdiff_plot": [on_node.source]}
+        )
 
 
 class FRDiffCompare(io.ComfyNode):
@@ -62,6 +70,12 @@ class FRDiffCompare(io.ComfyNode):
                     "amplify", default=4.0, min=0.1, max=100.0, step=0.1,
                     tooltip="How many times brighter the difference is drawn.",
                 ),
+                ReportType.Input("report_a", optional=True, tooltip="The report of the plain run, for its seconds."),
+                ReportType.Input("report_b", optional=True, tooltip="The report of FRDiff's run, for the badge."),
+                io.String.Input(
+                    "title", default="", optional=True,
+                    tooltip="What the badge calls the model. Empty: its kind, from the report.",
+                ),
             ],
             outputs=[
                 io.Float.Output(display_name="psnr", tooltip="PSNR in dB; 100 means equal. NaN without pictures."),
@@ -71,24 +85,33 @@ class FRDiffCompare(io.ComfyNode):
                 ),
                 io.Image.Output(display_name="difference", tooltip="Where they differ: black is equal."),
                 io.String.Output(display_name="text", tooltip="The figures in words."),
+                io.Image.Output(display_name="badge", tooltip="One picture to share: before, after, seconds, model."),
             ],
             is_output_node=True,
         )  # fmt: skip
 
     @classmethod
     def execute(
-        cls, amplify: float = 4.0, image_a: Any = None, image_b: Any = None, latent_a: Any = None, latent_b: Any = None
-    ) -> io.NodeOutput:
+        cls, amplify: float = 4.0, image_a: Any = None, image_b: Any = None, latent_a: Any = None, latent_b: Any = None,
+        report_a: RunReport | None = None, report_b: RunReport | None = None, title: str = "",
+    ) -> io.NodeOutput:  # fmt: skip
         images = _pair("image", image_a, image_b)
         latents = _pair("latent", *(latent and _samples(latent) for latent in (latent_a, latent_b)))
-        if images is None and latents is None:
+        likeness = (psnr(*images), ssim(*images)) if images else (UNKNOWN, UNKNOWN)
+        figures = Figures(*likeness, latent_error(*latents) if latents else UNKNOWN)
+        if images:
+            kind, pictures, values = "image", images, images
+        elif latents:
+            kind, pictures, values = "latent", comparison.colours_of_latents(*latents), _as_pictures(latents)
+        else:
             raise FRDiffError("There is nothing to compare: connect two images or two latents.")
-        figures = (psnr(*images), ssim(*images)) if images else (UNKNOWN, UNKNOWN)
-        error = latent_error(*latents) if latents else UNKNOWN
-        a, b = images or _as_pictures(latents)
-        shown = difference(a, b, amplify)
-        text = _in_words(*figures, error)
-        return io.NodeOutput(*figures, error, shown, text, ui={"text": [text]})
+        a, b = pictures
+        badge = to_image(comparison.badge(a, b, figures, report_a, report_b, title))
+        on_node = comparison.shown(a, b, kind, figures, amplify, badge)
+        return io.NodeOutput(
+            figures.psnr, figures.ssim, figures.latent_error, difference(*values, amplify), figures.words(), badge,
+            ui={"text": [figures.words()], "frdiff_compare": [on_node]},
+        )  # fmt: skip
 
 
 def _samples(latent: dict[str, Any]) -> torch.Tensor:
@@ -117,17 +140,8 @@ def _pair(name: str, a: Any, b: Any) -> tuple[torch.Tensor, torch.Tensor] | None
     return a, b.to(a.device)
 
 
-def _as_pictures(latents: Any) -> list[torch.Tensor]:
-    """Latents (B, C, ..., H, W), or (B, C, L), as (B * ..., H, W, C), scaled so that the first one's spread is 1."""
-    latents = [latent.unsqueeze(-2) if latent.ndim == 3 else latent for latent in latents]
-    scale = latents[0].float().std().clamp(min=1e-6)
-    return [latent.float().movedim(1, -1).flatten(0, -4) / scale for latent in latents]
-
-
-def _in_words(decibels: float, similarity: float, error: float) -> str:
-    parts = [
-        (decibels, f"PSNR {decibels:.2f} dB"), (similarity, f"SSIM {similarity:.4f}"),
-        (error, f"latent error {error * 100:.2f} %"),
-    ]  # fmt: skip
-    # NaN alone differs from itself.
-    return ", ".join(words for value, words in parts if value == value)
+def _as_pictures(latents: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Latents as (B, H, W, C), scaled so that the first one's spread is 1."""
+    a, b = latents
+    scale = a.float().std().clamp(min=1e-6)
+    return latent_pixels(a) / scale, latent_pixels(b) / scale

@@ -18,7 +18,7 @@ from ..frdiff.auto_fr.jobs import in_turn
 from ..frdiff.schedule_files.calibrated import calibrated
 from ..frdiff.schedule_files.model import ScheduleFile
 from ..frdiff.schedule_files.store import read_schedule, write_schedule
-from .calibration_request import SEED_MAX, Request, describe, front_lines
+from .calibration_request import SEED_MAX, Request, describe, origin
 from .fingerprint import fingerprint
 from .inputs import CATEGORY, ScheduleType
 from .panel.fronts import show_front
@@ -115,23 +115,20 @@ class FRDiffAutoFR(io.ComfyNode):
             path = free_path(name)
             file = cls._calibrate(request, path)
             _LAST[unique_id] = _Made(_asked(request), path)
-        text = describe(file)
-        _say(text, unique_id)
-        return io.NodeOutput(calibrated(file, speedup), ui={"text": [text]})
+        _say("\n".join([origin(file), *file.notes]), unique_id)
+        return io.NodeOutput(calibrated(file, speedup), ui={"text": [describe(file)]})
 
     @classmethod
     def _calibrate(cls, request: Request, path: Path) -> ScheduleFile:
         """Run the calibration; each better file is written and shown as soon as it is known."""
         bar = comfy.utils.ProgressBar(100)
-        preview: list[str] = []
 
         def progress(part: float, text: str) -> None:
             comfy.model_management.throw_exception_if_processing_interrupted()
             bar.update_absolute(int(100 * part))
-            _say("\n".join([text, *preview]), node_id(cls))
+            _say(text, node_id(cls))
 
         def keep(known: ScheduleFile) -> None:
-            preview[:] = front_lines(known)
             write_schedule(path, known)
             show_front(cls, known)
 
@@ -169,8 +166,8 @@ class FRDiffScheduleLoader(io.ComfyNode):
     def execute(cls, file: str, speedup: float) -> io.NodeOutput:
         known = read_schedule(find_file(file))
         schedule = calibrated(known, speedup)
+        _say("\n".join([origin(known), *known.notes]), node_id(cls))
         text = f"{describe(known)}\nAt this dial: {1 / schedule.point.cost:.2f}x"
-        _say(text, node_id(cls))
         return io.NodeOutput(schedule, ui={"text": [text]})
 
 

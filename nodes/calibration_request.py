@@ -75,14 +75,17 @@ class Request:
 
 
 def describe(file: ScheduleFile) -> str:
-    """What a file is, in a few lines for its node."""
+    """What a file is, in a few lines, for those who see no plot."""
+    made = file.provenance
+    first = f"{file.name}: {origin(file)}, {made.sampler}/{made.scheduler}, {file.steps} steps"
+    return "\n".join([first, *front_lines(file), *file.notes])
+
+
+def origin(file: ScheduleFile) -> str:
+    """What the plot on a node does not say of a file: the network, how fast it can be, and when it was made."""
     made = file.provenance
     fastest = max(1 / point.cost for point in file.points)
-    first = (
-        f"{file.name}: {made.network.cls.rsplit('.', 1)[-1]}, {made.sampler}/{made.scheduler}, {file.steps} steps, "
-        f"up to {fastest:.1f}x, {made.date}"
-    )
-    return "\n".join([first, *front_lines(file), *file.notes])
+    return f"{made.network.cls.rsplit('.', 1)[-1]}, up to {fastest:.1f}x, {made.date}"
 
 
 def front_lines(file: ScheduleFile) -> list[str]:
@@ -91,9 +94,8 @@ def front_lines(file: ScheduleFile) -> list[str]:
     for point in file.points:
         if point.error is not None and point.prior_error is not None:
             better = "better" if point.source == CALIBRATED else "not better, so the uncalibrated schedule is used"
-            rows.append(
-                f"{1 / point.cost:.2f}x: error {point.error:.4f}, uncalibrated {point.prior_error:.4f}: {better}"
-            )
+            errors = f"error {point.error * 100:.2g} %, uncalibrated {point.prior_error * 100:.2g} %"
+            rows.append(f"{1 / point.cost:.2f}x: {errors}: {better}")
     return rows
 
 

@@ -6,6 +6,7 @@ import comfy.samplers
 from comfy_api.latest import io
 
 from ..frdiff.errors import FRDiffError
+from .panel.canvas import THEMES
 
 CATEGORY = "FRDiff"
 SEED_MAX = 0xFFFFFFFFFFFFFFFF
@@ -29,6 +30,13 @@ def speedup_input() -> io.Input:
 def schedule_input(tooltip: str = "A schedule from another FRDiff node. With it the dial is not used.") -> io.Input:
     """An optional schedule."""
     return ScheduleType.Input("schedule", optional=True, tooltip=tooltip)
+
+
+def theme_input() -> io.Input:
+    """The colours of a plot that is given on as a picture; on the node it has the page's."""
+    return io.Combo.Input(
+        "theme", options=list(THEMES), default="light", optional=True, tooltip="The colours of the plot's picture."
+    )
 
 
 def sampler_inputs(seed: str, *before_seed: io.Input) -> list[io.Input]:

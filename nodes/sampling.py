@@ -12,6 +12,7 @@ from nodes import common_ksampler  # pyright: ignore[reportAttributeAccessIssue]
 from ..frdiff.reasons import DIAL_OFF, NOTHING_TO_SAMPLE
 from ..frdiff.reporting.report import RunReport
 from .host.attach import attach, chosen
+from .host.network import model_name
 from .inputs import CATEGORY, ReportType, sampler_inputs, schedule_input, speedup_input
 from .panel.live import StepMap
 
@@ -39,7 +40,8 @@ def _sample(
     (latent,) = common_ksampler(attach(model, chosen_schedule, tell, step_map.observe), *args, **kwargs)
     if not reports:
         reason = DIAL_OFF if chosen_schedule is None else NOTHING_TO_SAMPLE
-        tell(RunReport("off", steps, time.perf_counter() - started, finished=True, reasons=[reason]))
+        seconds = time.perf_counter() - started
+        tell(RunReport("off", steps, seconds, finished=True, model=model_name(model), reasons=[reason]))
     return io.NodeOutput(latent, reports[-1])
 
 

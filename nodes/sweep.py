@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import comfy.utils
 from comfy_api.latest import io, ui
@@ -12,9 +12,12 @@ from PIL import Image
 
 from nodes import common_ksampler  # pyright: ignore[reportAttributeAccessIssue]  (ComfyUI's nodes.py, not this package)
 
-from .inputs import CATEGORY, one_latent, sampler_inputs, schedule_input
-from .panel.drawing import Point, grid, speed_error_plot, to_image
+from .inputs import CATEGORY, one_latent, sampler_inputs, schedule_input, theme_input
+from .panel import trade_off
+from .panel.canvas import Canvas, Picture, Svg
+from .panel.drawing import grid, to_image
 from .panel.live import node_id, show_outputs
+from .panel.trade_off import Point
 from .sweep_runs import Outcome, Sweep, variants_of
 
 WARM_UP_STEPS = 2
@@ -48,10 +51,11 @@ class FRDiffSweep(io.ComfyNode):
                 ),
                 io.Int.Input("repeats", default=1, min=1, max=20, tooltip="Runs of each; the median time counts."),
                 schedule_input("A schedule to try as well."),
+                theme_input(),
             ],
             outputs=[
                 io.Image.Output(display_name="grid", tooltip="A picture of each run, with its figures."),
-                io.Image.Output(display_name="plot", tooltip="Error over measured speed-up."),
+                io.Image.Output(display_name="plot", tooltip="Error over seconds."),
                 io.String.Output(display_name="table", tooltip="All figures as text."),
                 io.String.Output(display_name="json", tooltip="All figures as JSON."),
             ],
@@ -62,7 +66,7 @@ class FRDiffSweep(io.ComfyNode):
     @classmethod
     def execute(
         cls, model, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image, denoise, vae,
-        dials, presets, repeats, schedule=None,
+        dials, presets, repeats, schedule=None, theme="light",
     ) -> io.NodeOutput:  # fmt: skip
         variants = variants_of(dials, presets, schedule, steps)
         one_latent(latent_image, "FRDiff Sweep", "Use FRDiff KSampler, and compare the results by eye and ear.")
@@ -74,38 +78,44 @@ class FRDiffSweep(io.ComfyNode):
         sample(model, min(WARM_UP_STEPS, steps))
         sweep = Sweep(model, vae, sample, repeats, progress(cls, 2 * len(variants) + 1))
         outcomes = sweep.run(variants, steps)
-        pictures, plot, table = sheet(outcomes), speed_error_plot(points(outcomes)), table_of(outcomes)
+        pictures, table = sheet(outcomes, theme), table_of(outcomes)
+        plot = drawn(Picture(*trade_off.WIDE, theme), outcomes).image
         data = json.dumps([outcome.row for outcome in outcomes], indent=1)
         return io.NodeOutput(
-            to_image(pictures), to_image(plot), table, data, ui=shown(cls, [pictures, plot], table)
+            to_image(pictures), to_image(plot), table, data, ui=shown(cls, outcomes)
         )
 
 
-def points(outcomes: list[Outcome]) -> list[Point]:
-    """The runs as points of the plot."""
-    return [
-        Point(
-            outcome.variant.name, outcome.row["speedup"], outcome.row["latent_error"], outcome.variant.series,
-            outcome.spread,
-        )
-        for outcome in outcomes
-    ]
+CanvasType = TypeVar("CanvasType", bound=Canvas)
 
 
-def sheet(outcomes: list[Outcome]) -> Image.Image:
+def drawn(canvas: CanvasType, outcomes: list[Outcome]) -> CanvasType:
+    """The plot of the runs on a canvas, which is given back."""
+    trade_off.trade_off_plot(canvas, [_point(outcome) for outcome in outcomes], outcomes[0].repeats)
+    return canvas
+
+
+def _point(outcome: Outcome) -> Point:
+    """A run as a point of the plot; plain runs are named by their steps, the others by what they gain."""
+    row, variant = outcome.row, outcome.variant
+    steps = f"{variant.steps} step{'s' * (variant.steps > 1)}"
+    named = {"plain": f"plain, {steps}", "fewer steps": steps}
+    label = named.get(variant.series, f"{variant.name}  {row['speedup']:.2f}x")
+    spread = None if row["seconds_least"] is None else (row["seconds_least"], row["seconds_most"])
+    return Point(label, row["seconds"], row["latent_error"], variant.series, spread)
+
+
+def sheet(outcomes: list[Outcome], theme: str = "light") -> Image.Image:
     """The runs' first pictures with their figures."""
-    labels = [
-        f"{outcome.variant.name}\n{_time(outcome.row)}\n{outcome.row['speedup']:.2f}x"
-        + ("" if outcome is outcomes[0] else f", SSIM {outcome.row['ssim']:.3f}")
-        for outcome in outcomes
-    ]
-    return grid([outcome.picture for outcome in outcomes], labels)
+    return grid([outcome.picture for outcome in outcomes], [_label(outcome) for outcome in outcomes], theme)
 
 
-def _time(row: dict[str, Any]) -> str:
-    """The median of a run's times, and where there are several the least and the most."""
-    least, most = row["seconds_least"], row["seconds_most"]
-    return f"{row['seconds']:.2f} s" + ("" if least is None else f" ({least:.2f} to {most:.2f})")
+def _label(outcome: Outcome) -> str:
+    """A run's name, the median of its times and its speed-up, from the least to the most time, and how like it is."""
+    row = outcome.row
+    spread = "" if outcome.repeats == 1 else f"\n{row['seconds_least']:.2f} to {row['seconds_most']:.2f} s"
+    like = "" if outcome.variant.series == "plain" else f"\nSSIM {row['ssim']:.3f}"
+    return f"{row['run']}\n{row['seconds']:.2f} s, {row['speedup']:.2f}x{spread}{like}"
 
 
 def table_of(outcomes: list[Outcome]) -> str:
@@ -122,15 +132,18 @@ def progress(node: Any, total: int) -> Callable[[list[Outcome]], None]:
     def tell(outcomes: list[Outcome]) -> None:
         bar.update_absolute(min(len(outcomes), total), total)
         if node_id(node) is not None:
-            show_outputs(node, shown(node, [sheet(outcomes)], table_of(outcomes)))
+            show_outputs(node, shown(node, outcomes))
 
     return tell
 
 
-def shown(node: Any, pictures: list[Image.Image], table: str) -> dict[str, Any]:
-    """What the node shows: pictures of one size each, and the table."""
-    files = [entry for picture in pictures for entry in ui.PreviewImage(to_image(picture), cls=node).values]
-    return {"images": files, "text": [table]}
+def shown(node: Any, outcomes: list[Outcome]) -> dict[str, Any]:
+    """What the node shows: the sheet of pictures, the plot in the page's colours, and the table."""
+    plot = drawn(Svg(*trade_off.ON_NODE, trade_off.TITLE), outcomes).source
+    return {
+        "images": ui.PreviewImage(to_image(sheet(outcomes)), cls=node).values, "text": [table_of(outcomes)],
+        "frdiff_plot": [plot], "frdiff_rows": [outcome.row for outcome in outcomes],
+    }  # fmt: skip
 
 
 def _cell(value: Any) -> str:

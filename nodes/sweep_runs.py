@@ -41,12 +41,12 @@ class Variant:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run gave: its row of the table, its first picture, and its slowest and fastest speed-up if repeated."""
+    """What a run gave: its row of the table, its first picture, and how often it was made."""
 
     variant: Variant
     row: dict[str, Any]
     picture: Image.Image
-    spread: tuple[float, float] | None = None
+    repeats: int
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Sweep:
 
     def run(self, variants: list[Variant], steps: int) -> list[Outcome]:
         """The plain run, the variants, and for each one a plain run with as many steps as compute as much."""
-        plain = self._add(Variant("plain", "schedule", steps))
+        plain = self._add(Variant("plain", "plain", steps))
         for variant in variants:
             computed = self._add(variant).row["computed"]
             fewer = equal_cost_steps(steps, computed, plain.row["computed"])
@@ -150,8 +150,7 @@ def _outcome(
         "ssim": ssim(plain.pictures, images), "computed": counted.computed if counted.known else None,
         "seconds_least": min(times) if repeated else None, "seconds_most": max(times) if repeated else None,
     }  # fmt: skip
-    spread = (speedup(plain, max(times), counted), speedup(plain, min(times), counted)) if repeated else None
-    return Outcome(variant, row, to_picture(images), spread)
+    return Outcome(variant, row, to_picture(images), len(times))
 
 
 def speedup(plain: Reference, seconds: float, counted: Counted) -> float:

@@ -57,7 +57,7 @@ class RunReport:
 
     `bytes_reserved` were asked for before the networks were loaded, `bytes_kept` is the most that was remembered.
 
-    `finished` is False while it runs, and stays so when it was interrupted or failed.
+    `finished` is False while it runs, and stays so when it was interrupted or failed. `model` is its kind, if known.
     """
 
     schedule: str
@@ -69,6 +69,7 @@ class RunReport:
     forecaster: str = "reuse"
     stochastic: bool | None = None
     finished: bool = False
+    model: str = ""
     reasons: list[Reason] = field(default_factory=list[Reason])
     records: list[StepRecord] = field(default_factory=list[StepRecord])
 
@@ -229,6 +230,7 @@ class RunReport:
             "forecaster": self.forecaster,
             "stochastic": self.stochastic,
             "finished": self.finished,
+            "model": self.model,
             "reason": " ".join(self._sentences) or None,
             "reasons": [asdict(reason) for reason in self.reasons],
         }

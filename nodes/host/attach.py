@@ -20,7 +20,7 @@ from ...frdiff.runtime.budget import HostMemory, is_out_of_memory
 from ...frdiff.runtime.session import Session
 from ...frdiff.tensors import is_plain
 from .identity import Streams, condition_names
-from .network import network_id_of_model
+from .network import model_name, network_id_of_model
 from .noise_levels import noise_levels_of
 from .rehearse import rehearse
 from .reserve import reserving
@@ -56,6 +56,7 @@ def attach(model: Any, schedule: Schedule | None, tell: TellReport, observe: Obs
     def session(facts: RunFacts) -> Session:
         # Two caches that do not know of each other would repeat each other's repetitions.
         run = Session(EVERY_STEP if facts.other_cache else schedule, facts, memory, observe)
+        run.report.model = model_name(model)
         if note:
             run.report.add_reason(note)
         return run

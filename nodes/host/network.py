@@ -26,6 +26,16 @@ def network_id_of_model(model: Any) -> NetworkId:
     return network_id_of(network, own, patches)
 
 
+def model_name(model: Any) -> str:
+    """What kind of model a MODEL is, as people call it: the host's name of its family, or its network's class."""
+    config = getattr(model.model, "model_config", None)
+    family = type(config)
+    if family.__module__ == "comfy.supported_models":
+        return family.__name__
+    network = model.get_model_object("diffusion_model")
+    return type(getattr(network, "_orig_mod", network)).__name__
+
+
 def _parts(patches: Any) -> Iterator[Any]:
     """The numbers and tensors of what the host keeps of patches: tuples and lists, or adapters with weights."""
     if patches is None or isinstance(patches, int | float | str | torch.Tensor):

@@ -12,6 +12,7 @@ from typing import Any
 from ...frdiff.reporting.report import RunReport
 from ...frdiff.reporting.step_map import Cell, computed_cells, planned_cells, with_record
 from ...frdiff.runtime.session import Session
+from .travel import TRAVELLING
 
 EVENT = "frdiff.run"
 # An event was measured to cost 0.3 ms on two slow cores, so at this distance less than 0.2 % of the sampling time.
@@ -107,10 +108,12 @@ class StepMap:
         if report is not self._report:
             self._begin(report)
         cells = {step: vars(cell) for step, cell in computed_cells(report.records).items()}
-        self._send({
+        whole = {
             "state": "done" if report.finished else "stopped", "current": None, "cells": cells,
             "report": {**report.summary(), "line": report.line()},
-        })  # fmt: skip
+        }  # fmt: skip
+        self._send(whole)
+        TRAVELLING.add({**self._place, **whole})
         self._report, self._plan, self._cells = None, None, {}
 
     def _begin(self, report: RunReport) -> None:
@@ -125,11 +128,15 @@ class StepMap:
             self._cells[record.step] = with_record(self._cells.get(record.step), record)
         return {record.step: vars(self._cells[record.step]) for record in new}
 
+    @property
+    def _place(self) -> dict[str, Any]:
+        return {"node": self._node, "workflow": self._workflow, "run": self._started}
+
     def _send(self, event: dict[str, Any]) -> None:
         server = prompt_server()
         if server is None or self._node is None:
             return
-        place = {"node": self._node, "workflow": self._workflow, "run": self._started}
+        place = self._place
         client = getattr(server, "client_id", None)
         RUNS.keep(client, {**place, **event})
         server.send_sync(EVENT, {**place, **event}, client)

@@ -12,6 +12,7 @@ from ...frdiff.errors import FRDiffError
 from .fronts import front_of
 from .live import RUNS, prompt_server
 from .plan_preview import plan, settings_from
+from .travel import TRAVELLING
 
 UNREADABLE = "The request could not be read."
 
@@ -32,9 +33,10 @@ async def runs_route(request: web.Request) -> web.Response:
 
 
 def register() -> None:
-    """Add the routes where ComfyUI runs as a server."""
+    """Add the routes where ComfyUI runs as a server, and hear of its prompts."""
     server = prompt_server()
     if server is not None:
+        TRAVELLING.register(server)
         server.routes.post("/frdiff/plan")(plan_route)
         server.routes.post("/frdiff/front")(front_route)
         server.routes.get("/frdiff/runs")(runs_route)

@@ -1,8 +1,8 @@
 """Compare the demo's pictures and lay them out on one sheet; runs in the host's Python.
 
-Called by side_by_side.py with the folder and, as JSON, the models, the prompts and how many of them to show.
-The pictures are named {model}_{prompt number}_{plain or frdiff}_{picture number}.png.
-Writes sheet.png and prints the mean PSNR and SSIM of each model as JSON.
+Called by side_by_side.py with the folder and, as JSON, the settings, their runs with captions, the prompts and how many
+of these to show. The pictures are named {setting}_{prompt number}_{run}_{picture number}.png.
+Writes sheet.png, and readme.jpg with a part of it, and prints each run's mean PSNR and SSIM against the plain one.
 """
 
 from __future__ import annotations
@@ -16,31 +16,37 @@ import numpy
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-SHOWN = 2
-SCALE = 2
+SIDE = 232
 GAP = 8
-LABEL = 24
-PROMPT_WIDTH = 200
+HEAD, TITLE = 42, 34
+PROMPT_WIDTH = 128
 PSNR_LIMIT = 100.0
+PLAIN = "plain"
+# In the README: one row for each setting, of pictures that are easy to tell apart.
+README_PROMPTS = 1
 
 
-def main(folder: Path, layout: dict) -> dict[str, dict[str, float]]:
-    """Write the sheet and return the likeness of each model's pictures."""
-    prompts = range(1, len(layout["prompts"]) + 1)
-    likeness = {model: mean_likeness([pair(folder, model, n) for n in prompts]) for model in layout["models"]}
-    sheet(folder, layout).save(folder / "sheet.png")
+def main(folder: Path, layout: dict) -> dict[str, dict[str, dict[str, float]]]:
+    """Write the sheets and return the likeness of each run's pictures, by setting."""
+    numbers = range(1, len(layout["prompts"]) + 1)
+    likeness = {
+        name: {run: mean_likeness([pair(folder, name, n, run) for n in numbers]) for run in runs if run != PLAIN}
+        for name, runs in layout["runs"].items()
+    }
+    sheet(folder, layout, likeness, layout["shown"]).save(folder / "sheet.png")
+    sheet(folder, layout, likeness, README_PROMPTS).save(folder / "readme.jpg", quality=88)
     return likeness
 
 
-def pair(folder: Path, model: str, number: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The plain and the FRDiff pictures of one prompt, each (B, 3, H, W) in 0..1."""
-    plain, frdiff = (torch.stack([read(p) for p in files(folder, model, number, kind)]) for kind in ("plain", "frdiff"))
-    return plain, frdiff
+def pair(folder: Path, setting: str, number: int, run: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """The plain pictures and those of a run, of one prompt, each (B, 3, H, W) in 0..1."""
+    plain, other = (torch.stack([read(p) for p in files(folder, setting, number, kind)]) for kind in (PLAIN, run))
+    return plain, other
 
 
-def files(folder: Path, model: str, number: int, kind: str) -> list[Path]:
+def files(folder: Path, setting: str, number: int, run: str) -> list[Path]:
     """The files of one prompt's pictures, in order."""
-    return sorted(folder.glob(f"{model}_{number}_{kind}_*.png"))
+    return sorted(folder.glob(f"{setting}_{number}_{run}_[0-9]*.png"))
 
 
 def read(path: Path) -> torch.Tensor:
@@ -51,32 +57,37 @@ def read(path: Path) -> torch.Tensor:
 
 def mean_likeness(pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> dict[str, float]:
     """Mean over all pictures of PSNR in dB (at most 100, for equal pictures) and of SSIM (11 x 11 window)."""
-    plain, frdiff = (torch.cat(side) for side in zip(*pairs, strict=True))
-    error = (plain - frdiff).square().mean(dim=(1, 2, 3))
+    plain, other = (torch.cat(side) for side in zip(*pairs, strict=True))
+    error = (plain - other).square().mean(dim=(1, 2, 3))
     psnr = (-10 * error.log10()).clamp(max=PSNR_LIMIT)
-    ssim = kornia.metrics.ssim(plain, frdiff, window_size=11)
+    ssim = kornia.metrics.ssim(plain, other, window_size=11)
     return {"psnr": round(psnr.mean().item(), 2), "ssim": round(ssim.mean().item(), 4)}
 
 
-def sheet(folder: Path, layout: dict) -> Image.Image:
-    """Prompt, plain and FRDiff side by side, one row per prompt, one block per model."""
-    shown = layout["prompts"][: layout["shown"]]
-    rows = [(model, n, prompt) for model in layout["models"] for n, prompt in enumerate(shown, 1)]
-    side = Image.open(files(folder, layout["models"][0], 1, "plain")[0]).width * SCALE
-    block = SHOWN * (side + GAP) + GAP
-    picture = Image.new("RGB", (PROMPT_WIDTH + 2 * block, LABEL + len(rows) * (side + GAP)), "white")
-    draw = ImageDraw.Draw(picture)
-    font = ImageFont.load_default(15)
-    for column, title in enumerate(("plain KSampler", "FRDiff KSampler, same seeds")):
-        draw.text((PROMPT_WIDTH + column * block, 3), title, "black", font)
-    for row, (model, number, prompt) in enumerate(rows):
-        top = LABEL + row * (side + GAP)
-        draw.text((GAP, top + side // 2 - 20), f"{prompt}\n({model})", "black", font)
-        for column, kind in enumerate(("plain", "frdiff")):
-            left = PROMPT_WIDTH + column * block
-            for index, path in enumerate(files(folder, model, number, kind)[:SHOWN]):
-                picture.paste(_enlarged(path, side), (left + index * (side + GAP), top))
+def sheet(folder: Path, layout: dict, likeness: dict, prompts: int) -> Image.Image:
+    """A block for each setting: the runs side by side, and one row for each prompt."""
+    runs = max(len(runs) for runs in layout["runs"].values())
+    block = TITLE + HEAD + prompts * (SIDE + GAP)
+    size = PROMPT_WIDTH + runs * (SIDE + GAP), len(layout["runs"]) * block + GAP
+    picture = Image.new("RGB", size, "white")
+    for i, name in enumerate(layout["runs"]):
+        _block(picture, i * block, folder, layout, likeness[name], name, prompts)
     return picture
+
+
+def _block(
+    picture: Image.Image, top: int, folder: Path, layout: dict, likeness: dict, name: str, prompts: int
+) -> None:
+    draw = ImageDraw.Draw(picture)
+    draw.text((GAP, top + 8), layout["settings"][name], "black", ImageFont.load_default(18))
+    for column, (run, caption) in enumerate(layout["runs"][name].items()):
+        left = PROMPT_WIDTH + column * (SIDE + GAP)
+        like = f"SSIM {likeness[run]['ssim']:.3f}" if run in likeness else "to compare with"
+        draw.text((left, top + TITLE), f"{caption}\n{like}", "black", ImageFont.load_default(14), spacing=2)
+        for row, prompt in enumerate(layout["prompts"][:prompts]):
+            y = top + TITLE + HEAD + row * (SIDE + GAP)
+            draw.text((GAP, y + SIDE // 2 - 10), prompt.replace(", ", ",\n"), "black", ImageFont.load_default(14))
+            picture.paste(_enlarged(files(folder, name, row + 1, run)[0], SIDE), (left, y))
 
 
 def _enlarged(path: Path, side: int) -> Image.Image:

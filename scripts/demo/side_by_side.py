@@ -1,15 +1,16 @@
-"""The demo: the same pictures plain and with FRDiff in a real ComfyUI, and how long each took.
+"""The demo: the same pictures plain, with FRDiff, and plain with so few steps that as much is computed.
 
-For each demo model the graphs in `graphs` run in pairs, plain then FRDiff, with the same seed. Before each
-pair a run of one step loads the model and the text, so that what is timed is sampling, decoding and saving.
-Seconds are medians over the pairs; the speedup is the median of the pairs' own ratios, because a pair's two
-runs meet the same load.
+For each of SETTINGS the graphs in `graphs` run in rounds of one seed: plain, then FRDiff at each dial with its rival,
+a plain run of as many steps as FRDiff computed evaluations. Before each round a run of one step loads the model and
+the text, so that what is timed is sampling, decoding and saving. Seconds are medians over the rounds; the speedup is
+the median of the rounds' own ratios, because the runs of a round meet the same load.
 """
 
 from __future__ import annotations
 
 import copy
 import json
+import math
 import shutil
 import statistics
 import subprocess
@@ -26,25 +27,55 @@ from setup.server import Client, ServerError, comfyui, prompt_seconds
 GRAPHS = Path(__file__).resolve().parent / "graphs"
 PICTURES = Path(__file__).resolve().parent / "pictures.py"
 OUTPUT = ROOT / "output" / "demo"
-MODELS = ("unet", "dit")
 PROMPTS = ("grinning face, 3d", "red apple, 3d", "dog face, 3d", "rocket, 3d")
 RUNS = PROMPTS * 2
 FIRST_SEED = 1
 WARM_UP_SEED = 1000
-COLUMNS = ("model", "steps", "full", "partial", "skip", "seconds_plain", "seconds_frdiff", "speedup", "psnr", "ssim")
+# FRDiff's runs and what the demo calls them; the first one is the demo's speedup, on which the report's totals are.
+DIALS = {"frdiff": 2.0, "frdiff-3x": 3.0}
+PLAIN = "plain"
+COLUMNS = (
+    "setting", "run", "steps", "full", "partial", "skip", "seconds", "speedup", "psnr", "ssim",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Pair:
-    """The same prompt and seed run plain and with FRDiff: seconds, and FRDiff's own report."""
+class Setting:
+    """What people choose for a model, as templates and forums say."""
 
-    seconds_plain: float
-    seconds_frdiff: float
-    report: dict[str, Any]
+    model: str
+    sampler: str
+    scheduler: str
+    steps: int
+    cfg: float
+
+    def __str__(self) -> str:
+        return f"{self.model}, {self.sampler} {self.scheduler}, {self.steps} steps, cfg {self.cfg:g}"
+
+
+SETTINGS = {
+    "unet": Setting("unet", "dpmpp_2m", "karras", 28, 7.0),
+    "unet-20": Setting("unet", "dpmpp_2m", "karras", 20, 8.0),
+    "dit": Setting("dit", "euler", "simple", 20, 4.0),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: its steps, its seconds, and FRDiff's own report where it was FRDiff's."""
+
+    steps: int
+    seconds: float
+    report: dict[str, Any] | None = None
 
     @property
-    def speedup(self) -> float:
-        return self.seconds_plain / self.seconds_frdiff
+    def counts(self) -> dict[str, int]:
+        """Evaluations of each kind; a plain run computes all."""
+        return self.report["counts"] if self.report else {"full": self.steps, "partial": 0, "skip": 0}
+
+
+# The runs of one seed by name: plain, FRDiff's, and the rival of each of these.
+Round = dict[str, Run]
 
 
 def run_demo(host: Host, cpu: bool, serve: bool, say: Say) -> dict[str, Any]:
@@ -54,8 +85,8 @@ def run_demo(host: Host, cpu: bool, serve: bool, say: Say) -> dict[str, Any]:
     say(f"Starting ComfyUI on the {'CPU' if cpu else 'GPU'} ...")
     with comfyui(host, cpu) as client:
         _check_nodes(client)
-        pairs = {model: measure(client, model, say) for model in MODELS}
-        report = write_report(host, pairs)
+        rounds = {name: measure(client, name, setting, say) for name, setting in SETTINGS.items()}
+        report = write_report(host, rounds)
         say(table(report))
         say(f"Pictures, sheet.png and report.json are in {OUTPUT.relative_to(ROOT)}.")
         if serve:
@@ -63,59 +94,83 @@ def run_demo(host: Host, cpu: bool, serve: bool, say: Say) -> dict[str, Any]:
     return report
 
 
-def measure(client: Client, model: str, say: Say) -> list[Pair]:
-    """One pair to warm up, which is not counted, then two pairs per prompt; saves the pictures."""
-    say(f"{model}: warming up ...")
-    _pair(client, model, PROMPTS[0], WARM_UP_SEED)
-    pairs = []
+def rival_of(name: str) -> str:
+    """What the plain run is called that computes as much as an FRDiff run."""
+    return name.replace("frdiff", "fewer")
+
+
+def measure(client: Client, name: str, setting: Setting, say: Say) -> list[Round]:
+    """One round to warm up, which is not counted, then two rounds per prompt; saves the pictures."""
+    say(f"{setting}: warming up ...")
+    _round(client, setting, PROMPTS[0], WARM_UP_SEED)
+    rounds = []
     for number, prompt in enumerate(RUNS):
-        pair = _pair(client, model, prompt, FIRST_SEED + number, OUTPUT / f"{model}_{number + 1}")
-        pairs.append(pair)
-        say(f"{model}: {prompt:<20} plain {pair.seconds_plain:.2f} s   FRDiff {pair.seconds_frdiff:.2f} s")
-    return pairs
+        ran = _round(client, setting, prompt, FIRST_SEED + number, f"{name}_{number + 1}")
+        rounds.append(ran)
+        times = "   ".join(f"{run} {ran[run].seconds:.2f} s" for run in (PLAIN, *DIALS))
+        say(f"{name}: {prompt:<20} {times}")
+    return rounds
 
 
-def write_report(host: Host, pairs: dict[str, list[Pair]]) -> dict[str, Any]:
+def write_report(host: Host, rounds: dict[str, list[Round]]) -> dict[str, Any]:
     """Compare the pictures, write sheet.png and report.json, and return the report."""
-    layout = {"models": list(pairs), "prompts": list(RUNS), "shown": len(PROMPTS)}
+    layout = {
+        "settings": {name: str(SETTINGS[name]) for name in rounds}, "prompts": list(RUNS), "shown": len(PROMPTS),
+        "runs": {name: {run: _caption(run, ran[0][run]) for run in ran[0]} for name, ran in rounds.items()},
+    }  # fmt: skip
     command = host.command(str(PICTURES), str(OUTPUT), json.dumps(layout))
     done = subprocess.run(command, env=host.environment(), capture_output=True, text=True)
     if done.returncode != 0:
         raise ServerError(f"The pictures could not be compared: {done.stderr.strip()}")
     likeness = json.loads(done.stdout)
-    report = {model: {**_summary(ran), **likeness[model]} for model, ran in pairs.items()}
+    report = {name: _summary(SETTINGS[name], ran, likeness[name]) for name, ran in rounds.items()}
     (OUTPUT / "report.json").write_text(json.dumps(report, indent=2) + "\n")
     return report
 
 
 def table(report: dict[str, Any]) -> str:
-    """The report as a table for the terminal."""
-    rows = [COLUMNS, *([_cell(name, {**entry, "model": model}) for name in COLUMNS] for model, entry in report.items())]
+    """The report as a table for the terminal: a row for each run of each setting."""
+    rows = [list(COLUMNS)]
+    for name, entry in report.items():
+        rows += [[_cell({**run, "setting": name, "run": kind}[column]) for column in COLUMNS]
+                 for kind, run in entry["runs"].items()]  # fmt: skip
     widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    reasons = [f"{model}: {entry['reason']}" for model, entry in report.items() if entry["reason"]]
+    reasons = [f"{name}: {entry['reason']}" for name, entry in report.items() if entry["reason"]]
     return "\n".join(["", *lines, *reasons, ""])
 
 
-def filled(name: str, model: str, prompt: str, seed: int) -> dict[str, Any]:
-    """The shipped graph `name` for a demo model, a prompt and a seed."""
-    graph = json.loads((GRAPHS / f"{name}.json").read_text())
-    graph["model"]["inputs"]["model"] = model
+def filled(graph_name: str, setting: Setting, prompt: str, seed: int, **sampler: Any) -> dict[str, Any]:
+    """A shipped graph for a setting, a prompt and a seed; `sampler` changes more inputs of the sampler."""
+    graph = json.loads((GRAPHS / f"{graph_name}.json").read_text())
+    graph["model"]["inputs"]["model"] = setting.model
     graph["positive"]["inputs"]["text"] = prompt
-    graph["sampler"]["inputs"]["seed"] = seed
-    graph["save"]["inputs"]["filename_prefix"] += f"-{model}"
+    graph["sampler"]["inputs"] |= {
+        "seed": seed, "steps": setting.steps, "cfg": setting.cfg, "sampler_name": setting.sampler,
+        "scheduler": setting.scheduler, **sampler,
+    }  # fmt: skip
+    graph["save"]["inputs"]["filename_prefix"] += f"-{setting.model}"
     return graph
 
 
-def _pair(client: Client, model: str, prompt: str, seed: int, save_as: Path | None = None) -> Pair:
-    plain, frdiff = (filled(name, model, prompt, seed) for name in ("plain", "frdiff"))
-    _prepare(client, plain)
-    ran_plain, ran_frdiff = client.run(plain), client.run(frdiff)
-    if save_as:
-        _save_pictures(client, ran_plain, f"{save_as}_plain")
-        _save_pictures(client, ran_frdiff, f"{save_as}_frdiff")
-    report = json.loads(ran_frdiff["outputs"]["report"]["text"][1])
-    return Pair(prompt_seconds(ran_plain), prompt_seconds(ran_frdiff), report)
+def _round(client: Client, setting: Setting, prompt: str, seed: int, save_as: str | None = None) -> Round:
+    def run(name: str, graph_name: str, **sampler: Any) -> Run:
+        graph = filled(graph_name, setting, prompt, seed, **sampler)
+        ran = client.run(graph)
+        if save_as:
+            _save_pictures(client, ran, f"{OUTPUT / save_as}_{name}")
+        report = json.loads(ran["outputs"]["report"]["text"][1]) if "report" in graph else None
+        return Run(graph["sampler"]["inputs"]["steps"], prompt_seconds(ran), report)
+
+    _prepare(client, filled("plain", setting, prompt, seed))
+    ran = {PLAIN: run(PLAIN, "plain")}
+    for name, dial in DIALS.items():
+        ran[name] = run(name, "frdiff", speedup=dial)
+        rival = rival_of(name)
+        # As many steps as were computed, in part or in full: FRDiff is not flattered.
+        steps = math.ceil(sum(ran[name].counts[kind] for kind in ("full", "partial")))
+        ran[rival] = run(rival, "plain", steps=steps)
+    return ran
 
 
 def _prepare(client: Client, graph: dict[str, Any]) -> None:
@@ -130,25 +185,48 @@ def _save_pictures(client: Client, entry: dict[str, Any], stem: str) -> None:
         Path(f"{stem}_{number}.png").write_bytes(client.view(**image))
 
 
-def _summary(pairs: list[Pair]) -> dict[str, Any]:
-    last = pairs[-1].report
+def _summary(setting: Setting, rounds: list[Round], likeness: dict[str, dict[str, float]]) -> dict[str, Any]:
+    """What is told of a setting: FRDiff's first dial against plain, and a row for every run."""
+    main = next(iter(DIALS))
+    last = rounds[-1][main].report or {}
+    pairs = [(ran[PLAIN].seconds, ran[main].seconds) for ran in rounds]
     return {
-        "steps": last["steps"],
-        **{kind: last["counts"].get(kind, 0) for kind in ("full", "partial", "skip")},
-        "seconds_plain": round(statistics.median(pair.seconds_plain for pair in pairs), 3),
-        "seconds_frdiff": round(statistics.median(pair.seconds_frdiff for pair in pairs), 3),
-        "speedup": round(statistics.median(pair.speedup for pair in pairs), 3),
+        **vars(setting),
+        **rounds[-1][main].counts,
+        "seconds_plain": round(statistics.median(plain for plain, _ in pairs), 3),
+        "seconds_frdiff": round(statistics.median(frdiff for _, frdiff in pairs), 3),
+        "speedup": round(statistics.median(plain / frdiff for plain, frdiff in pairs), 3),
+        **likeness[main],
         "prompts": list(PROMPTS),
         "pairs": [
-            {"seconds_plain": pair.seconds_plain, "seconds_frdiff": pair.seconds_frdiff, "speedup": pair.speedup}
-            for pair in pairs
+            {"seconds_plain": plain, "seconds_frdiff": frdiff, "speedup": plain / frdiff} for plain, frdiff in pairs
         ],
+        "runs": {run: _row(run, rounds, likeness) for run in rounds[0]},
         "reason": last.get("reason"),
     }
 
 
-def _cell(name: str, entry: dict[str, Any]) -> str:
-    value = entry[name]
+def _row(run: str, rounds: list[Round], likeness: dict[str, dict[str, float]]) -> dict[str, Any]:
+    ratios = [ran[PLAIN].seconds / ran[run].seconds for ran in rounds]
+    return {
+        "steps": rounds[-1][run].steps,
+        **rounds[-1][run].counts,
+        "seconds": round(statistics.median(ran[run].seconds for ran in rounds), 3),
+        "speedup": round(statistics.median(ratios), 3),
+        **likeness.get(run, {"psnr": None, "ssim": None}),
+    }
+
+
+def _caption(name: str, run: Run) -> str:
+    """What the sheet says above a run's pictures: what is computed, which is the same on every machine."""
+    if name not in DIALS:
+        return f"KSampler, {run.steps} steps"
+    return f"FRDiff at {DIALS[name]:g}, {run.counts['full'] + run.counts['partial']} of {run.steps} computed"
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
     return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 

@@ -1,5 +1,7 @@
 """Make the pictures of the help pages and of docs/: real screenshots and real runs of a demo model.
 
+The README's picture is the demo's: run scripts/demo.py before.
+
     python scripts/make.py pictures               all pictures
     python scripts/make.py pictures --comfyui P   with an existing ComfyUI
 """
@@ -37,6 +39,8 @@ ADD = """([sampler, type, values]) => {
     const { origin_id: id, origin_slot: slot } = (link != null && app.graph.links.get(link)) || {}
     if (id != null) app.graph.getNodeById(id).connect(slot, node, to)
   }
+  // The plan that is shown is one of as many steps as the node itself says.
+  if (values.steps) target.widgets.find((w) => w.name === 'steps').value = values.steps
   const takes = target.inputs.findIndex((input) => input.name === 'schedule')
   if (node.outputs[0].type === target.inputs[takes].type) node.connect(0, target, takes)
   return node.id
@@ -46,6 +50,9 @@ SAYS = """([id, widget, text]) => app.graph.getNodeById(id).widgets.find((w) => 
 CALIBRATE = {
     "steps": 20, "cfg": 3.0, "sampler_name": "euler", "scheduler": "normal", "effort": "normal", "name": "my model"
 }  # fmt: skip
+USUAL = {"steps": 28, "cfg": 7.0, "sampler_name": "dpmpp_2m", "scheduler": "karras"}
+# What scripts/demo.py has made for the README, where it has run.
+SHEET = ROOT / "output" / "demo" / "readme.jpg"
 # Where nodes are on the screen, together.
 PLACE = """(ids) => {
   const nodes = ids.map((id) => app.graph.getNodeById(id)), box = app.canvas.canvas.getBoundingClientRect()
@@ -87,12 +94,14 @@ def _make(host: Host) -> None:
                 added_picture(page, HELP / f"{node}.png", node, values, (widget, text))
         for node, workflow, types in (
             ("FRDiffModelPatcher", "FRDiff in any graph", ["FRDiffModelPatcher", "BasicScheduler"]),
-            ("FRDiffCompare", "FRDiff A-B compare", ["PreviewImage", "FRDiffCompare"]),
+            ("FRDiffCompare", "FRDiff A-B compare", ["FRDiffCompare"]),
         ):
             with frontend(started, client, size=(1500, 1200)) as page:
                 workflow_picture(page, HELP / f"{node}.png", workflow, types)
-        plot_picture(client, "report", "plot", HELP / "FRDiffReport.png", {"steps": 30})
-        plot_picture(client, "sweep", "plot", HELP / "FRDiffSweep.png", {"steps": 30})
+        plot_picture(client, "report", "plot", HELP / "FRDiffReport.png")
+        plot_picture(client, "sweep", "plot", HELP / "FRDiffSweep.png")
+    if SHEET.is_file():
+        shutil.copyfile(SHEET, ROOT / "docs" / "demo.jpg")
 
 
 def node_picture(page: Frontend, path: Path) -> None:
@@ -137,21 +146,21 @@ def workflow_picture(page: Frontend, path: Path, name: str, types: list[str]) ->
     page.screenshot(path, clip=page.run(PLACE, ids))
 
 
-def plot_picture(client: Client, node: str, output: str, path: Path, widgets: dict[str, Any]) -> None:
-    """The plot that a node makes of a run of the demo model."""
+def plot_picture(client: Client, node: str, output: str, path: Path) -> None:
+    """The plot that a node makes of a run of the demo model at usual settings."""
     graph: dict[str, Any] = {
         "model": {"class_type": "FRDiffDemoModelLoader", "inputs": {"model": "unet"}},
         "prompt": {"class_type": "CLIPTextEncode", "inputs": {"clip": ["model", 1], "text": "grinning face, 3d"}},
         "negative": {"class_type": "CLIPTextEncode", "inputs": {"clip": ["model", 1], "text": ""}},
-        "size": {"class_type": "EmptyLatentImage", "inputs": {"width": 128, "height": 128, "batch_size": 4}},
+        "size": {"class_type": "EmptyLatentImage", "inputs": {"width": 128, "height": 128, "batch_size": 1}},
     }
     sampler = {
         "model": ["model", 0], "positive": ["prompt", 0], "negative": ["negative", 0], "latent_image": ["size", 0],
-        "seed": 1, "cfg": 3.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0, **widgets,
+        "seed": 1, "denoise": 1.0, **USUAL,
     }  # fmt: skip
     graph["sampler"] = {"class_type": "FRDiffKSampler", "inputs": {**sampler, "speedup": 2.0}}
     graph["report"] = {"class_type": "FRDiffReport", "inputs": {"report": ["sampler", 1]}}
-    sweep = {**sampler, "vae": ["model", 2], "dials": "1.5, 2, 3", "presets": "paper M=2", "repeats": 3}
+    sweep = {**sampler, "vae": ["model", 2], "dials": "1.5, 2, 3", "presets": "paper M=2", "repeats": 5}
     graph["sweep"] = {"class_type": "FRDiffSweep", "inputs": sweep}
     slot = client.object_info()[graph[node]["class_type"]]["output_name"].index(output)
     graph["show"] = {"class_type": "PreviewImage", "inputs": {"images": [node, slot]}}

@@ -95,6 +95,24 @@ def test_a_click_sets_the_dial(page, shoot):
     shoot(page, "clicked")
 
 
+def test_what_the_marks_are_is_said_at_the_marks(page):
+    loader(page)
+    labels = page.run(
+        f"() => [...{FRONT}.querySelectorAll('b[data-side], b.better')].map((label) => ({{"
+        " words: label.textContent, box: label.getBoundingClientRect().toJSON() }))"
+    )
+    words = [label["words"] for label in labels]
+    assert {"fewer steps", "measured"} <= set(words) and words[-1].startswith("better")
+    plot = page.run(f"() => {FRONT}.querySelector('.plot').getBoundingClientRect().toJSON()")
+    for i, label in enumerate(labels):
+        a = label["box"]
+        assert a["left"] >= plot["left"] and a["right"] <= plot["right"], label["words"]
+        for other in labels[:i]:
+            b = other["box"]
+            beside = a["right"] <= b["left"] or b["right"] <= a["left"]
+            assert beside or a["bottom"] <= b["top"] or b["bottom"] <= a["top"], (label["words"], other["words"])
+
+
 def test_keys_choose_a_point_and_say_it(page):
     loader(page)
     page.run(f"() => {FRONT}.querySelector('.plot').focus()")

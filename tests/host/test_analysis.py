@@ -6,10 +6,12 @@ import math
 import random
 import re
 import types
+from xml.etree import ElementTree
 
 import kornia
 import pytest
 import torch
+from PIL import ImageColor
 
 
 def node(host, name):
@@ -25,7 +27,7 @@ def pictures():
 
 def test_figures_are_those_of_kornia(host, pictures):
     a, b = pictures
-    psnr, ssim, error, shown, text = node(host, "FRDiffCompare").execute(image_a=a, image_b=b).result
+    psnr, ssim, error, shown, text, _ = node(host, "FRDiffCompare").execute(image_a=a, image_b=b).result
     first, second = (image.movedim(-1, 1) for image in pictures)
     assert ssim == pytest.approx(kornia.metrics.ssim(first, second, window_size=11).mean().item(), abs=2e-3)
     each = [kornia.metrics.psnr(one[None], other[None], 1.0).item() for one, other in zip(first, second, strict=True)]
@@ -43,9 +45,75 @@ def test_latents_of_any_kind_compare(host, shape):
     assert math.isnan(result[0]) and result[3].ndim == 4 and result[3].shape[-1] == 3
 
 
+@pytest.mark.parametrize("shape", [(2, 4, 8, 8), (1, 16, 3, 8, 8), (1, 1, 8, 8), (1, 2, 8, 8), (1, 64, 100)])
+def test_latents_are_shown_in_the_same_false_colours(host, pack, shape):
+    shown = importlib.import_module(f"{pack.__name__}.nodes.panel.comparison").colours_of_latents
+    a = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    one, other = shown(a, a.clone())
+    assert torch.equal(one, other) and one.shape[-1] == 3 and 0 <= one.min() < one.max() <= 1
+    assert len(one) == shape[0] * (shape[2] if len(shape) == 5 else 1)
+    one, moved = shown(a, a + 0.5)
+    assert not torch.equal(one, moved)
+    broken = torch.full(shape, math.nan)
+    assert all(one.isfinite().all() for one in shown(broken, a))
+    # Scaled and shifted latents have the colours of the first: nothing is judged by itself.
+    again, _ = shown(a, a * 3)
+    assert torch.equal(one, again)
+
+
+@pytest.mark.parametrize("frames", [1, 7, 64, 65, 300])
+def test_the_slider_gets_the_frames_it_can_show(host, frames):
+    a = torch.rand(frames, 8, 10, 3, generator=torch.Generator().manual_seed(frames))
+    output = node(host, "FRDiffCompare").execute(image_a=a, image_b=(a + 0.1).clamp(max=1))
+    (shown,) = output.ui["frdiff_compare"]
+    assert len(shown["a"]) == len(shown["b"]) == len(shown["frames"]) == min(frames, 64)
+    assert shown["frames"][0] == 0 and shown["frames"][-1] == frames - 1 and shown["total"] == frames
+    assert shown["frames"] == sorted(set(shown["frames"])) and shown["size"] == [10, 8]
+    assert shown["words"] == output.result[4]
+
+
+@pytest.fixture
+def badge(pack):
+    return importlib.import_module(f"{pack.__name__}.nodes.panel.comparison")
+
+
+def test_a_badge_says_what_the_run_was(host, demo, badge, pictures, engine, monkeypatch):
+    """Seconds, how many steps, how like, and which model; the plain run's time is estimated without its report."""
+    said = []
+    line = badge._line
+
+    def noted(draw, at, words, *rest):
+        said.append(words)
+        line(draw, at, words, *rest)
+
+    monkeypatch.setattr(badge, "_line", noted)
+    a, b = pictures
+    report = engine("reporting.report").RunReport
+    _, run = demo.frdiff(steps=10)
+    whole, half = (report("", 20, seconds=seconds, finished=True, model="SDXL") for seconds in (24.0, 12.0))
+    half.records = run.records
+    made = node(host, "FRDiffCompare").execute(image_a=a, image_b=b, report_a=whole, report_b=half).result[5]
+    told = " ".join(said)
+    assert made.shape[0] == 1 and made.shape[-1] == 3 and made.shape[2] > made.shape[1] > 320
+    assert "SDXL, 2.00x faster" in told and "before: 24.00 s" in told and "after, with FRDiff: 12.00 s" in told
+    assert f"{run.counts['full']} of 10 steps computed" in told and "SSIM" in told
+    said.clear()
+    node(host, "FRDiffCompare").execute(image_a=a, image_b=b, report_b=run, title="my checkpoint")
+    assert said[0].startswith("my checkpoint, ") and said[1].startswith("before: about ")
+    said.clear()
+    node(host, "FRDiffCompare").execute(image_a=a, image_b=b)
+    assert said[:3] == ["FRDiff Compare", "before", "after"]
+
+
+def test_a_report_knows_the_kind_of_model(demo):
+    network = type(demo.model.model.diffusion_model).__name__
+    runs = [demo.frdiff(steps=2, speedup=dial)[1] for dial in (2.0, 1.0)]
+    assert [run.model for run in runs] == [network, network] and runs[0].summary()["model"] == network
+
+
 def test_equal_is_equal(host, pictures):
     a, _ = pictures
-    psnr, ssim, error, shown, _ = node(host, "FRDiffCompare").execute(
+    psnr, ssim, error, shown, *_ = node(host, "FRDiffCompare").execute(
         image_a=a, image_b=a, latent_a={"samples": a}, latent_b={"samples": a}
     ).result
     assert (psnr, error) == (100.0, 0.0) and ssim == pytest.approx(1, abs=1e-5) and not shown.any()
@@ -102,41 +170,130 @@ def test_the_report_draws_its_steps(demo, host):
     _, off = demo.frdiff(steps=2, speedup=1.0)
     assert node(host, "FRDiffReport").execute(off).result[2].shape == plot.shape
     # Right above the axis the columns of full steps are dark, those of skipped ones are not, however long they took.
-    row = plot[0, 254, 52:704].mean(-1)
+    assert plot.shape[1:3] == (660, 1200)
+    row = plot[0, 386, 108:1172].mean(-1)
     width = len(row) / 20
     centres = [row[int((i + 0.5) * width)] < 0.5 for i in range(20)]
     assert centres == [record.kind == "full" for record in report.records]
+    dark = node(host, "FRDiffReport").execute(report, "dark").result[2]
+    assert dark.mean() < 0.4 < 0.6 < plot.mean()
 
 
 @pytest.fixture
-def written(pack, monkeypatch):
-    """The drawing module, and all that it writes into pictures."""
-    drawing = importlib.import_module(f"{pack.__name__}.nodes.panel.drawing")
-    texts = []
-    text = drawing.ImageDraw.ImageDraw.text
+def plots(pack):
+    """The plots' modules, and a canvas that keeps what is written and marked on it."""
+    canvas, trade_off, step_plot = (
+        importlib.import_module(f"{pack.__name__}.nodes.panel.{name}") for name in ("canvas", "trade_off", "step_plot")
+    )
 
-    def noted(draw, at, words, *rest, **options):
-        texts.append(words)
-        return text(draw, at, words, *rest, **options)
+    class Noted(canvas.Svg):
+        def __init__(self, size):
+            super().__init__(*size, "title")
+            self.texts, self.marks = [], []
 
-    monkeypatch.setattr(drawing.ImageDraw.ImageDraw, "text", noted)
-    return drawing, texts
+        def text(self, text):
+            self.texts.append(text)
+            super().text(text)
+
+        def mark(self, at, kind, colour, filled):
+            self.marks.append((at, kind))
+            super().mark(at, kind, colour, filled)
+
+        @property
+        def words(self):
+            return [text.words for text in self.texts]
+
+    return types.SimpleNamespace(canvas=canvas, trade_off=trade_off, step_plot=step_plot, Noted=Noted)
 
 
+@pytest.mark.parametrize("size", ["WIDE", "ON_NODE"])
 @pytest.mark.parametrize("ms", [0.0, 1e-7, 0.004, 37.2, 999.0, 1600.0, 83456.0, 7.2e6])
 @pytest.mark.parametrize("error", [0.0, 1e-12, 0.0123, 4.0, 1e4])
-def test_plots_are_written_in_numbers_that_people_read(written, engine, ms, error):
-    drawing, texts = written
+def test_plots_are_written_in_numbers_that_people_read(plots, engine, ms, error, size):
     cell = engine("reporting.step_map").Cell
-    cells = [cell(step, 1.0, "full", "full", 1, ms, error) for step in range(3)]
-    drawing.step_plot(cells, "title")
-    unit = "s" if ms > 1000 else "ms"
-    assert unit in texts and {"s", "ms"} & set(texts) == {unit}
-    # The axis: five numbers from zero to what is not much above the steps.
-    axis = [float(words) for words in texts[1:6]]
-    assert axis[0] == 0 and ms <= axis[-1] * (1000 if unit == "s" else 1) * 1.001
-    drawing.speed_error_plot([drawing.Point("plain", 1.0, 0.0, "dial"), drawing.Point("2x", 2.0, error, "dial")])
-    assert not [words for words in texts if re.search(r"\d[eE][+-]?\d", words) or len(words) > 7 and words[0].isdigit()]
+    steps = plots.Noted(getattr(plots.step_plot, size))
+    plots.step_plot.step_plot(steps, [cell(step, 1.0, "full", "full", 1, ms, error) for step in range(3)], "title")
+    axis = [words.split() for words in steps.words if re.fullmatch(r"[\d.]+ m?s", words)]
+    (unit,) = {unit for _, unit in axis}
+    assert unit == ("s" if ms >= 1000 else "ms") and "0" in [number for number, _ in axis]
+    # Its numbers belong to the height of the bars.
+    assert max(float(number) for number, _ in axis) * (1000 if unit == "s" else 1) <= max(ms, 0.01) * 1.001
+    runs = plots.Noted(getattr(plots.trade_off, size))
+    point = plots.trade_off.Point
+    seconds = max(ms, 1) / 1000
+    points = [point("plain", 2 * seconds, 0.0, "plain"), point("dial 2", seconds, error, "dial")]
+    plots.trade_off.trade_off_plot(runs, points, 1)
+    assert {"equal", "better", "plain", "dial 2"} <= set(runs.words) and "0 %" not in runs.words
+    for words in steps.words + runs.words:
+        assert not re.search(r"\d[eE][+-]?\d", words) and not re.fullmatch(r"\d{8,}.*", words)
+
+
+@pytest.mark.parametrize("size", ["WIDE", "ON_NODE"])
+def test_points_use_the_room_and_labels_keep_clear(plots, size):
+    """Whatever the runs are, they spread over the plot, and no label covers another or leaves the picture."""
+    rng, point = random.Random(4), plots.trade_off.Point
+    covered = 0
+    for _ in range(60):
+        full = rng.uniform(0.1, 400)
+        points = [point("plain, 30 steps", full, 0.0, "plain")]
+        for dial in (1.5, 2, 3):
+            names = (f"dial {dial}  {dial:.2f}x", "dial", 1), (f"{30 / dial:.0f} steps", "fewer steps", 6)
+            for name, series, worse in names:
+                seconds = full / dial * rng.uniform(0.9, 1.1)
+                spread = (seconds * 0.97, seconds * 1.05)
+                points.append(point(name, seconds, worse * 10 ** rng.uniform(-3, -1.5), series, spread))
+        canvas = plots.Noted(getattr(plots.trade_off, size))
+        plots.trade_off.trade_off_plot(canvas, points, 3)
+        xs, ys = zip(*(at for at, _ in canvas.marks), strict=True)
+        assert max(xs) - min(xs) > 0.6 * canvas.width and max(ys) - min(ys) > 0.4 * canvas.height
+        boxes = [text.box for text in canvas.texts if text.words in [one.label for one in points]]
+        assert len(boxes) == len(points)
+        for i, a in enumerate(boxes):
+            assert a[0] >= 0 and a[1] >= 0 and a[2] <= canvas.width and a[3] <= canvas.height
+            covered += sum(min(a[2], b[2]) > max(a[0], b[0]) and min(a[3], b[3]) > max(a[1], b[1]) for b in boxes[:i])
+    assert covered <= 2
+
+
+def test_the_arrow_points_to_where_runs_are_fast_and_alike(plots):
+    point, drawn = plots.trade_off.Point, []
+    canvas = plots.Noted(plots.trade_off.WIDE)
+    canvas.arrow = lambda start, end, colour: drawn.append((start, end))
+    runs = [point("plain", 4.0, 0.0, "plain"), point("good", 1.0, 0.001, "dial"), point("bad", 3.0, 0.1, "fewer steps")]
+    plots.trade_off.trade_off_plot(canvas, runs, 1)
+    ((start, end),) = drawn
+    _, (good, _), (bad, _) = canvas.marks
+    assert end[0] < start[0] and good[0] < bad[0] and end[1] > start[1] and good[1] > bad[1]
+
+
+def test_both_canvases_draw_the_same_and_an_svg_holds_no_names_of_its_own(plots):
+    """A label that looks like markup stays a label."""
+    svg = plots.canvas.Svg(100, 50, 'a "title" <script>')
+    svg.text(plots.canvas.Text((10, 10), "</text><script>alert(1)</script>"))
+    root = ElementTree.fromstring(svg.source)
+    assert [one.tag.split("}")[1] for one in root] == ["text"] and root[0].text.startswith("</text>")
+    assert root.get("aria-label") == 'a "title" <script>'
+    picture = plots.canvas.Picture(100, 50, "dark")
+    picture.box((10, 10, 20, 20), "ours")
+    assert picture.image.size == (200, 100)
+    assert picture.image.getpixel((30, 30)) == ImageColor.getrgb(plots.canvas.THEMES["dark"]["ours"])
+    assert picture.image.getpixel((60, 60)) == ImageColor.getrgb(plots.canvas.THEMES["dark"]["paper"])
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_colours_of_plots_can_be_read(plots, theme):
+    """Contrast by WCAG: 4.5 for words, 3 for marks; and ours and theirs differ without colour, too."""
+    colours = plots.canvas.THEMES[theme]
+
+    def luminance(name):
+        parts = [value / 255 for value in ImageColor.getrgb(colours[name])]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    for name in ("ink", "muted", "ours", "theirs"):
+        low, high = sorted((luminance(name), luminance("paper")))
+        assert (high + 0.05) / (low + 0.05) >= 4.5
+    marks = plots.trade_off.SERIES
+    assert len({(one.mark, one.filled) for one in marks.values()}) == len(marks)
 
 
 def test_long_steps_are_told_in_seconds(engine):
@@ -179,7 +336,11 @@ def test_a_sweep_has_the_plain_run_and_those_of_equal_cost(host, demo):
     # What reads them by name or by place finds them where they were.
     assert list(rows[0])[: len(COLUMNS)] == COLUMNS == table.splitlines()[0].split()[: len(COLUMNS)]
     assert grid.shape[-1] == plot.shape[-1] == 3
-    assert len(output.ui["images"]) == 2 and output.ui["text"] == [table]
+    assert plot.shape[1:3] == (760, 1200)
+    assert len(output.ui["images"]) == 1 and output.ui["text"] == [table] and output.ui["frdiff_rows"] == rows
+    (drawn,) = output.ui["frdiff_plot"]
+    told = [text.text for text in ElementTree.fromstring(drawn).iter("{http://www.w3.org/2000/svg}text")]
+    assert "plain, 12 steps" in told and f"dial 2  {rows[1]['speedup']:.2f}x" in told and "6 steps" in told
 
 
 def test_a_rival_is_no_matter_of_the_clock(host, demo, pack, monkeypatch):
@@ -212,11 +373,10 @@ def test_evaluations_are_counted_where_a_step_has_two(host, demo):
     assert fewer["speedup"] <= 23 / fewer["full"]
 
 
-def test_without_repeats_there_is_no_spread(host, demo, written):
-    _, texts = written
-    rows = json.loads(sweep(host, demo, dials="2", presets="").result[3])
-    assert all(row["seconds_least"] is None is row["seconds_most"] for row in rows)
-    assert not any(" to " in words for words in texts)
+def test_without_repeats_there_is_no_spread(host, demo):
+    output = sweep(host, demo, dials="2", presets="")
+    assert all(row["seconds_least"] is None is row["seconds_most"] for row in json.loads(output.result[3]))
+    assert " to " not in output.ui["frdiff_plot"][0] and "times are rough" in output.ui["frdiff_plot"][0]
 
 
 def test_a_run_that_skips_nothing_has_no_rival(host, demo):

@@ -1,4 +1,4 @@
-// The extension's entry: the only file with side effects.
+// The extension's first entry, for dials and runs. No file but this and results.js has side effects.
 import { app } from "../../../scripts/app.js"
 import { api } from "../../../scripts/api.js"
 import { FrontPlot } from "./front.js"
@@ -6,6 +6,7 @@ import { isLinked, settingsOf } from "./planner.js"
 import { Runs, nodeOf, outputOf } from "./runs.js"
 import { StepMap } from "./stepmap.js"
 import { TextPanel } from "./text.js"
+import { addWidget } from "./widget.js"
 import { loadWords } from "./words.js"
 
 const MAP_NODES = new Set([
@@ -17,8 +18,7 @@ const MAP_NODES = new Set([
   "FRDiffAutoFR"
 ])
 // Nodes that say something at the end; the frontend shows it on none of them.
-const TEXT_NODES = new Set(["FRDiffReport", "FRDiffCompare", "FRDiffSweep", "FRDiffScheduleLoader", "FRDiffAutoFR"])
-const TABLE_NODE = "FRDiffSweep"
+const TEXT_NODES = new Set(["FRDiffReport"])
 // The widget that says which schedule file a node means.
 const FILE_WIDGETS = { FRDiffScheduleLoader: "file", FRDiffAutoFR: "name" }
 const DIAL = "speedup"
@@ -64,24 +64,10 @@ function add(node) {
     addWidget(node, "frdiff_steps", "FRDIFF_STEPS", entry.map)
   }
   if (TEXT_NODES.has(node.comfyClass)) {
-    entry.text = new TextPanel(node.comfyClass !== TABLE_NODE)
+    entry.text = new TextPanel()
     addWidget(node, "frdiff_text", "FRDIFF_TEXT", entry.text)
   }
   maps.set(reference, entry)
-}
-
-function addWidget(node, name, type, shown) {
-  shown.onwheel = (event) => app.canvas.canvas.dispatchEvent(event)
-  const widget = node.addDOMWidget(name, type, shown.element, {
-    serialize: false,
-    hideOnZoom: false,
-    getMinHeight: () => shown.height,
-    getMaxHeight: () => shown.height,
-    getValue: () => "",
-    setValue: () => {}
-  })
-  // Not in the saved workflow either: it holds no value.
-  widget.serialize = false
 }
 
 /** Set the dial as its own control does; false where another node sets it. */

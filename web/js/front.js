@@ -1,10 +1,14 @@
 // The plot on the calibration nodes: speed and error of every schedule in a file. A click sets the dial.
 import { say } from "./words.js"
 import { FRONT_STYLE } from "./style.js"
+import { passWheelOn } from "./widget.js"
 
 const HEIGHT = { shown: 208, empty: 1 }
 const SPEED_TICKS = [1, 1.5, 2, 3, 4, 6, 8]
 const MOVES = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }
+const LABELS = { fewer: "after", uncalibrated: "before", error: "after", estimate: "below" }
+// A label needs room at its right.
+const FASTEST_LABELLED = 0.9
 const MARKS = { error: "measured", estimate: "estimated", uncalibrated: "uncalibrated", fewer: "fewer" }
 
 export class FrontPlot {
@@ -28,15 +32,13 @@ export class FrontPlot {
         <div class="points" role="presentation"></div>
       </div>
       <div class="speeds" aria-hidden="true"></div>
-      <div class="legend" aria-hidden="true"></div>
       <div class="words"><div class="summary"></div><div class="detail"></div></div>
       <div class="spoken" role="status"></div>`
-    const names = ["plot", "marks", "points", "speeds", "legend", "summary", "detail", "spoken"]
+    const names = ["plot", "marks", "points", "speeds", "summary", "detail", "spoken"]
     this.#parts = Object.fromEntries(names.map((name) => [name, root.querySelector(`.${name}`)]))
     this.#parts.line = root.querySelector("polyline")
     this.#parts.plot.setAttribute("aria-label", say("front"))
     this.#parts.plot.setAttribute("aria-description", say("choose"))
-    this.#parts.legend.append(...Object.entries(MARKS).map(([kind, word]) => legendEntry(kind, say(word))))
     this.#listen(this.#parts.plot)
     this.show({})
   }
@@ -73,7 +75,9 @@ export class FrontPlot {
     points.replaceChildren(...this.#points.map((point, i) => pointOf(point, i, scale)))
     marks.replaceChildren(
       ...scale.errors.map((error) => placed(tick(`${format(error)} %`), [0, scale.y(error)])),
-      ...this.#points.flatMap((point) => marksOf(point, scale))
+      ...this.#points.flatMap((point) => marksOf(point, scale)),
+      ...labelsOf(this.#points, scale),
+      better()
     )
     speeds.replaceChildren(...scale.speeds.map((speed) => placed(tick(`${speed}x`), [scale.x(speed), 0])))
     plot.removeAttribute("aria-activedescendant")
@@ -89,8 +93,7 @@ export class FrontPlot {
   }
 
   #listen(plot) {
-    // Zooming goes on over the plot: the canvas hears nothing of events on widgets.
-    this.element.addEventListener("wheel", (event) => this.#passOn(event), { passive: false })
+    passWheelOn(this)
     plot.addEventListener("pointermove", (event) => this.#activate(this.#nearest(event)))
     plot.addEventListener("pointerleave", () => this.#activate(-1))
     plot.addEventListener("blur", () => this.#activate(-1))
@@ -111,12 +114,6 @@ export class FrontPlot {
     event.stopPropagation()
     if (chooses) this.#choose(this.#active)
     else this.#activate(Math.min(Math.max(to, 0), last))
-  }
-
-  #passOn(event) {
-    event.preventDefault()
-    event.stopPropagation()
-    this.onwheel?.(new WheelEvent(event.type, event))
   }
 
   /** The point whose speed is nearest to the pointer. */
@@ -209,9 +206,23 @@ function tick(text) {
   return element
 }
 
-function legendEntry(kind, word) {
-  const element = document.createElement("span")
-  element.append(mark(kind), word)
+/** The name of each kind of mark, beside the fastest of them, on sides where the others are not. */
+function labelsOf(points, scale) {
+  return Object.entries(LABELS).flatMap(([kind, side]) => {
+    const known = points.filter((one) => one[kind] > 0 && one.speedup < FASTEST_LABELLED * points.at(-1).speedup)
+    // Estimates are all along the line: where it begins there is nothing else.
+    const point = kind === "estimate" ? known[0] : known.at(-1)
+    if (!point || (kind === "uncalibrated" && point.prior)) return []
+    const label = placed(tick(say(MARKS[kind])), scale.at(point.speedup, point[kind]))
+    label.dataset.side = side
+    return [label]
+  })
+}
+
+/** The arrow to where schedules are fast and like the full run. */
+function better() {
+  const element = tick(`${say("better")} \u2198`)
+  element.className = "better"
   return element
 }
 

@@ -57,11 +57,11 @@ ${BASE}
   overflow: auto;
   padding: 2px;
   font: 10px/14px ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace;
-  white-space: pre;
+  white-space: pre-wrap;
+  overflow-wrap: anywhere;
   user-select: text;
   cursor: text;
 }
-.text[data-wraps] { white-space: pre-wrap; overflow-wrap: anywhere; }
 .text:focus-visible { outline: 2px solid currentColor; outline-offset: -2px; }
 `
 
@@ -69,7 +69,7 @@ export const FRONT_STYLE = `
 ${BASE}
 .plot {
   position: relative;
-  height: 110px;
+  height: 138px;
   border: 1px solid color-mix(in srgb, currentColor 40%, transparent);
   border-radius: 3px;
   cursor: pointer;
@@ -87,9 +87,11 @@ b { font-weight: normal; font-size: 9px; opacity: 0.75; }
 .plot b { translate: 3px -50%; }
 .speeds { position: relative; height: 12px; }
 .speeds > b { top: 6px !important; }
-.legend { display: grid; grid-template-columns: 1fr 1fr; font-size: 10px; margin: 1px 0 3px; }
-.legend > span { height: 13px; overflow: hidden; white-space: nowrap; }
-.legend i { display: inline-block; margin-right: 3px; vertical-align: 0; }
+.plot b[data-side] { opacity: 0.9; white-space: nowrap; translate: -50% -50%; }
+.plot b[data-side="below"] { translate: 7px 30%; }
+.plot b[data-side="before"] { translate: calc(-100% - 6px) -60%; }
+.plot b[data-side="after"] { translate: 7px 20%; }
+.plot .better { inset: auto 5px 3px auto; translate: none; opacity: 0.9; }
 [data-kind] { box-sizing: border-box; width: 7px; height: 7px; }
 [data-kind="error"] { border-radius: 50%; background: currentColor; }
 [data-kind="estimate"] { width: 5px; height: 5px; border-radius: 50%; border: 1px solid currentColor; }

@@ -11,18 +11,14 @@ export class TextPanel {
   /** What to do with a wheel event over the text. */
   onwheel = null
   #text = ""
-  #wraps
   #part
 
-  /** Tables do not wrap: their columns stand below each other. */
-  constructor(wraps) {
-    this.#wraps = wraps
+  constructor() {
     this.element = document.createElement("div")
     const root = this.element.attachShadow({ mode: "open" })
     root.innerHTML = `<style>${TEXT_STYLE}</style><div class="text" role="region" tabindex="0"></div>`
     this.#part = root.querySelector(".text")
     this.#part.setAttribute("aria-label", say("result"))
-    this.#part.toggleAttribute("data-wraps", wraps)
     // Selecting text must not drag the node.
     this.#part.addEventListener("pointerdown", (event) => event.stopPropagation())
     this.element.addEventListener("wheel", (event) => this.#passOn(event), { passive: false })
@@ -32,10 +28,9 @@ export class TextPanel {
   /** The height in pixels that the widget asks for. */
   get height() {
     if (!this.#text) return NOTHING
-    const rows = (line) => (this.#wraps ? Math.ceil(line.length / CHARACTERS_PER_LINE) || 1 : 1)
+    const rows = (line) => Math.ceil(line.length / CHARACTERS_PER_LINE) || 1
     const lines = this.#text.split("\n").reduce((sum, line) => sum + rows(line), 0)
-    // A table that is wider than its node has a bar below it.
-    return Math.min(lines + (this.#wraps ? 0 : 1), LINES_AT_MOST) * LINE_HEIGHT + 8
+    return Math.min(lines, LINES_AT_MOST) * LINE_HEIGHT + 8
   }
 
   show(text) {

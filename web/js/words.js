@@ -38,7 +38,24 @@ const words = {
   priorUsed: "the uncalibrated schedule is used",
   set: "dial set to {dial}",
   result: "FRDiff result",
-  linked: "The dial is connected to another node."
+  linked: "The dial is connected to another node.",
+  slider: "Slide between A and B",
+  parts: "{a} % A, {b} % B",
+  imageA: "result A",
+  imageB: "result B",
+  difference: "difference x {factor}",
+  badge: "save badge",
+  frame: "frame",
+  frameOf: "frame {frame} of {total}",
+  play: "play",
+  pause: "pause",
+  run: "run",
+  time: "time",
+  speedup: "speed-up",
+  computed: "computed",
+  latentError: "error",
+  ssim: "SSIM",
+  better: "better"
 }
 
 /** Take the words of the language that the user has chosen, where the pack has them. */

@@ -1,0 +1,89 @@
+// The second entry, for results: comparisons, plots, and reports that come in dropped files.
+import { app } from "../../../scripts/app.js"
+import { api } from "../../../scripts/api.js"
+import { runsIn } from "./carried.js"
+import { ChartPanel } from "./chart.js"
+import { ComparePanel } from "./compare.js"
+import { nodeOf, outputOf } from "./runs.js"
+import { addWidget, fit } from "./widget.js"
+
+const PANELS = {
+  FRDiffCompare: () => new ComparePanel(urlOf),
+  FRDiffReport: () => new ChartPanel(),
+  FRDiffSweep: () => new ChartPanel()
+}
+const AMPLIFY = "amplify"
+// As the server tells of a run: the step maps listen to it.
+const RUN_EVENT = "frdiff.run"
+// The frontend gives a workflow that is opened again its outputs back a while after its nodes.
+const MS_UNTIL_OUTPUTS = [0, 300, 1500]
+
+const panels = new WeakMap()
+
+app.registerExtension({
+  name: "frdiff.results",
+  setup() {
+    listenForFiles()
+  },
+  nodeCreated(node) {
+    const make = PANELS[node.comfyClass]
+    if (make) add(node, make())
+  },
+  afterConfigureGraph() {
+    for (const ms of MS_UNTIL_OUTPUTS) setTimeout(restore, ms)
+  }
+})
+
+function add(node, panel) {
+  panels.set(node, { panel, output: null })
+  addWidget(node, "frdiff_result", "FRDIFF_RESULT", panel, true)
+  // Now: where nodes are drawn as elements, older frontends take no width from a script later.
+  node.setSize([Math.max(node.size[0], panel.width), node.size[1]])
+  const before = node.onExecuted
+  node.onExecuted = function (output) {
+    before?.apply(this, arguments)
+    show(node, output)
+  }
+  const amplify = node.widgets.find((widget) => widget.name === AMPLIFY)
+  if (!amplify) return
+  const changed = amplify.callback
+  amplify.callback = function (value) {
+    panel.amplify(Number(value))
+    return changed?.apply(this, arguments)
+  }
+}
+
+function show(node, output) {
+  const known = panels.get(node)
+  if (!output || known.output === output) return
+  known.output = output
+  if (node.comfyClass === "FRDiffCompare") known.panel.show(output.frdiff_compare?.[0] ?? null)
+  else known.panel.show(output.frdiff_plot?.[0] ?? "", output.frdiff_rows ?? [])
+  fit(node, known.panel)
+}
+
+function restore() {
+  for (const node of nodesOf(app.rootGraph ?? app.graph)) if (panels.has(node)) show(node, outputOf(app, node))
+}
+
+function nodesOf(graph) {
+  return (graph?.nodes ?? []).flatMap((node) => [node, ...(node.subgraph ? nodesOf(node.subgraph) : [])])
+}
+
+function urlOf(file) {
+  return api.apiURL(`/view?${new URLSearchParams(file)}`)
+}
+
+/** However a file is opened, the frontend hands it on here, and the workflow is there when that is done. */
+function listenForFiles() {
+  const open = app.handleFile
+  if (typeof open !== "function") return
+  app.handleFile = async function (file) {
+    const carried = runsIn(file)
+    const done = await open.apply(this, arguments)
+    for (const detail of (await carried).filter((run) => nodeOf(app, run))) {
+      api.dispatchEvent(new CustomEvent(RUN_EVENT, { detail }))
+    }
+    return done
+  }
+}

@@ -1,0 +1,40 @@
+// Puts something of the pack's own onto a node, as a widget without a value.
+import { app } from "../../../scripts/app.js"
+
+/** Add what has an `element` and a `height` to a node; what `grows` takes the room of a node that was made taller. */
+export function addWidget(node, name, type, shown, grows = false) {
+  shown.onwheel = (event) => app.canvas.canvas.dispatchEvent(event)
+  const widget = node.addDOMWidget(name, type, shown.element, {
+    serialize: false,
+    hideOnZoom: false,
+    getMinHeight: () => shown.height,
+    ...(grows ? {} : { getMaxHeight: () => shown.height }),
+    getValue: () => "",
+    setValue: () => {}
+  })
+  // Not in the saved workflow either: it holds no value.
+  widget.serialize = false
+  return widget
+}
+
+/** What is shown needs a larger node; a node that the user made larger stays so. */
+export function fit(node, shown) {
+  // Where nodes are drawn as elements, they ask the panel itself.
+  shown.element.style.minHeight = `${shown.height}px`
+  const [width, least] = node.computeSize()
+  node.setSize([Math.max(node.size[0], width, shown.width), Math.max(node.size[1], least)])
+  node.setDirtyCanvas(true, true)
+}
+
+/** Zooming goes on over a panel: the canvas hears nothing of events on widgets. */
+export function passWheelOn(panel) {
+  panel.element.addEventListener(
+    "wheel",
+    (event) => {
+      event.preventDefault()
+      event.stopPropagation()
+      panel.onwheel?.(new WheelEvent(event.type, event))
+    },
+    { passive: false }
+  )
+}
