@@ -32,5 +32,5 @@ class FRDiffModelPatcher(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: Any, speedup: float, schedule: Any = None) -> io.NodeOutput:
-        step_map = StepMap(cls)
+        step_map = StepMap(cls, model=model)
         return io.NodeOutput(attach(model, chosen(speedup, schedule), step_map.end, step_map.observe))

@@ -28,7 +28,7 @@ def _sample(
 ) -> io.NodeOutput:
     """Run the host's own sampling function with the engine attached."""
     reports: list[RunReport] = []
-    step_map = StepMap(node)
+    step_map = StepMap(node, model=model)
 
     def tell(report: RunReport) -> None:
         reports.append(report)

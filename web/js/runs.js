@@ -14,6 +14,10 @@ export class Runs {
     return run
   }
 
+  clear() {
+    this.#runs.clear()
+  }
+
   find(matches) {
     return [...this.#runs.values()].reverse().find(matches)
   }
