@@ -12,7 +12,7 @@ from nodes import common_ksampler  # pyright: ignore[reportAttributeAccessIssue]
 from ..frdiff.reasons import DIAL_OFF, NOTHING_TO_SAMPLE
 from ..frdiff.reporting.report import RunReport
 from .host.attach import attach, chosen
-from .inputs import CATEGORY, ReportType, sampler_inputs, schedule_input, speedup_input
+from .inputs import CATEGORY, ReportType, sampler_inputs, schedule_input, search_aliases, speedup_input
 from .panel.live import StepMap
 
 
@@ -52,7 +52,9 @@ class FRDiffKSampler(io.ComfyNode):
             node_id="FRDiffKSampler",
             display_name="FRDiff KSampler",
             category=CATEGORY,
-            description="KSampler that computes fewer steps in full. Replace KSampler by it, and turn the dial.",
+            description="A faster KSampler: a cache of what the network said stands for steps that need not be "
+            "computed. Replace KSampler by it, and turn the speedup dial.",
+            **search_aliases("speed", "cache", "faster", "accelerate", "teacache"),
             inputs=[
                 *sampler_inputs("seed"),
                 io.Float.Input(
@@ -85,7 +87,8 @@ class FRDiffKSamplerAdvanced(io.ComfyNode):
             node_id="FRDiffKSamplerAdvanced",
             display_name="FRDiff KSampler (Advanced)",
             category=CATEGORY,
-            description="KSampler (Advanced) that computes fewer steps in full.",
+            description="A faster KSampler (Advanced): a cache stands for steps that need not be computed.",
+            **search_aliases("faster advanced sampler"),
             inputs=[
                 *sampler_inputs(
                     "noise_seed",

@@ -79,11 +79,11 @@ class Runs:
         with self._lock:
             return [report for key, report in self._reports.items() if key[:2] == (client, workflow)]
 
-    def forget(self, client: str | None) -> None:
-        """Drop what a browser queued: its nodes are gone, and others may get their ids."""
+    def forget(self, client: str | None, workflow: str | None) -> None:
+        """Drop what a browser queued from a workflow: its nodes are gone, and others may get their ids."""
         with self._lock:
             for runs in (self._runs, self._reports):
-                for key in [key for key in runs if key[0] == client]:
+                for key in [key for key in runs if key[:2] == (client, workflow)]:
                     del runs[key]
 
     def of(self, client: str | None) -> list[dict[str, Any]]:

@@ -39,7 +39,7 @@ async def support_route(request: web.Request) -> web.Response:
 
 
 async def forget_route(request: web.Request) -> web.Response:
-    """POST /frdiff/forget: the client's id in; what it queued is forgotten, since its nodes are gone."""
+    """POST /frdiff/forget: ids of a client and a workflow in; their runs are forgotten, since the nodes are gone."""
     return await _answer(request, _forget)
 
 
@@ -74,5 +74,5 @@ def _plan(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _forget(body: dict[str, Any]) -> dict[str, Any]:
-    RUNS.forget(body.get("client"))
+    RUNS.forget(body.get("client"), body.get("workflow"))
     return {}

@@ -1,5 +1,6 @@
 // What the pack offers in menus, in the toolbox of a selection and on the keyboard.
 import { canBeFaster, canBePlain, makeFaster, makePlain, nodesOf } from "./convert.js"
+import { rootOf } from "./runs.js"
 import { copyText, supportText } from "./support.js"
 import { say } from "./words.js"
 
@@ -51,7 +52,7 @@ function selected(app) {
 }
 
 function all(app) {
-  return nodesOf(app.rootGraph ?? app.graph.rootGraph ?? app.graph)
+  return nodesOf(rootOf(app))
 }
 
 /** Change nodes, as one step that can be undone. */

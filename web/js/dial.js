@@ -7,9 +7,11 @@ export const DIAL = "speedup"
 export class Dial {
   #widget
   #own = null
+  #name
 
   constructor(node) {
     this.#widget = node.widgets?.find((widget) => widget.name === DIAL)
+    this.#name = this.#widget?.label ?? DIAL
     if (this.#widget) this.#keepOwn(node)
   }
 
@@ -19,6 +21,7 @@ export class Dial {
     const schedule = scheduleOf(node)
     if (schedule) this.#set(node, schedule.widgets?.find((widget) => widget.name === DIAL)?.value ?? planned)
     else if (this.#own !== null) this.#free(node)
+    if (LiteGraph.vueNodesMode) dim(node, this.#name, this.#own !== null)
   }
 
   /** The dial's own value, whether or not it is used. */
@@ -42,11 +45,18 @@ export class Dial {
   }
 
   #show(node, value) {
+    this.#label(value)
     if (this.#widget.value === value) return
     this.#widget.value = value
     // Some frontends draw what the callback gets.
     this.#widget.callback?.(value)
     node.setDirtyCanvas(true, true)
+  }
+
+  /** The canvas draws no value on a greyed widget, so that its label says it. */
+  #label(value) {
+    const inLabel = this.#own !== null && !LiteGraph.vueNodesMode
+    this.#widget.label = inLabel ? `${this.#name}: ${value}` : this.#name
   }
 
   #disable(node, disabled) {
@@ -65,4 +75,13 @@ export class Dial {
     }
     this.#widget.serializeValue = () => this.value
   }
+}
+
+/** Grey a widget's row and keep hands off it, for frontends that draw it themselves and note no change of it. */
+function dim(node, name, greyed) {
+  const rows = document.querySelectorAll(`[data-node-id="${node.id}"] .lg-node-widget`)
+  const row = [...rows].find((one) => one.textContent.trim().startsWith(name))
+  if (!row) return
+  row.inert = greyed
+  row.style.opacity = greyed ? "0.5" : ""
 }

@@ -3,9 +3,10 @@ import { app } from "../../../scripts/app.js"
 import { api } from "../../../scripts/api.js"
 import { commandsOf, menuItems, toolbox } from "./commands.js"
 import { DIAL, Dial } from "./dial.js"
+import { addAliases } from "./found.js"
 import { FrontPlot } from "./front.js"
 import { isLinked, settingsOf } from "./planner.js"
-import { Runs, nodeOf, outputOf } from "./runs.js"
+import { Runs, nodeOf, outputOf, rootOf } from "./runs.js"
 import { Server } from "./server.js"
 import { StepMap } from "./stepmap.js"
 import { TextPanel } from "./text.js"
@@ -58,6 +59,7 @@ app.registerExtension({
   beforeRegisterNodeDef(type, definition) {
     if (ours(definition.name)) translateDefinition(definition.name, definition)
   },
+  beforeRegisterVueAppNodeDefs: addAliases,
   nodeCreated(node) {
     const own = ours(node.comfyClass)
     if (own) {
@@ -249,8 +251,9 @@ async function catchUp() {
   for (const run of await server.runs()) arrived(runs.add(run))
 }
 
-/** What ran in a workflow that was cleared belongs to none of the nodes that come after it. */
+/** What ran under the id of a cleared workflow belongs to none of the nodes that come after it. */
 function forget() {
-  runs.clear()
-  void server.post("/frdiff/forget", { client: api.clientId ?? "" })
+  const workflow = rootOf(app).id
+  runs.forget(workflow)
+  void server.post("/frdiff/forget", { client: api.clientId ?? "", workflow })
 }

@@ -1,6 +1,7 @@
 // What helps to find a fault: reports, versions and settings of the open workflow, without prompts and paths.
 import { nodesOf } from "./convert.js"
 import { linkOf } from "./planner.js"
+import { rootOf } from "./runs.js"
 
 // Widgets whose words are settings; other words may be prompts, or names of files.
 const WORDS = new Set([
@@ -10,7 +11,7 @@ const WORDS = new Set([
 
 /** The whole as JSON. */
 export async function supportText(app, server) {
-  const root = app.rootGraph ?? app.graph.rootGraph ?? app.graph
+  const root = rootOf(app)
   const { versions, runs } = await server.support(root.id ?? "")
   const frontend = window.__COMFYUI_FRONTEND_VERSION__
   const renderer = app.extensionManager?.setting?.get?.("Comfy.VueNodes.Enabled") ? "Vue nodes" : "canvas"

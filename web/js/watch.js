@@ -27,9 +27,17 @@ export class Watch {
     })
   }
 
+  /** Modes change without a word from other events in some frontends. */
+  #graph(graph) {
+    // The same listener is added once, however often.
+    graph.events?.addEventListener?.("node:property:changed", this.soon)
+    this.soon()
+  }
+
   /** Look when a setting of this node changes at once, before the frontend takes note; `own` means any of them. */
   node(node, own) {
     const widgets = (node.widgets ?? []).filter((widget) => own || SETTING_WIDGETS.has(widget.name))
+    if (own) node.onAdded = then(node.onAdded, (graph) => this.#graph(graph))
     for (const widget of widgets) widget.callback = then(widget.callback, this.soon)
     if (own || widgets.length || node.inputs?.some((input) => SETTING_INPUTS.has(input.name))) {
       node.onConnectionsChange = then(node.onConnectionsChange, this.soon)
@@ -40,7 +48,7 @@ export class Watch {
 function then(before, after) {
   return function (...values) {
     const answer = before?.apply(this, values)
-    after()
+    after(...values)
     return answer
   }
 }
