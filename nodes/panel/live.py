@@ -155,9 +155,12 @@ class StepMap:
         self._pace = Pace(self._clock())
 
     def _keep(self, report: RunReport) -> None:
+        server = prompt_server()
+        if server is None or self._node is None:
+            return
         place = {"node": self._node, "workflow": self._workflow}
         whole = {"node": self._node, "type": self._type, **self._model, "report": report.data()}
-        RUNS.keep_report(getattr(prompt_server(), "client_id", None), place, whole)
+        RUNS.keep_report(getattr(server, "client_id", None), place, whole)
 
     def _new_cells(self, report: RunReport) -> dict[int, dict[str, Any]]:
         # The newest record is of the evaluation that begins now.
