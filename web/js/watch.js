@@ -7,6 +7,7 @@ const EVENTS = ["graphChanged", "graphCleared", "promptQueued", "executed", "exe
 export class Watch {
   #look
   #due = false
+  #graphs = new WeakSet()
 
   constructor(look) {
     this.#look = look
@@ -27,10 +28,13 @@ export class Watch {
     })
   }
 
-  /** Modes change without a word from other events in some frontends. */
+  /** Modes change without a word from other events: the graph tells of them, each frontend in its own way. */
   #graph(graph) {
-    // The same listener is added once, however often.
-    graph.events?.addEventListener?.("node:property:changed", this.soon)
+    if (!this.#graphs.has(graph)) {
+      this.#graphs.add(graph)
+      graph.events?.addEventListener?.("node:property:changed", this.soon)
+      graph.onTrigger = then(graph.onTrigger, this.soon)
+    }
     this.soon()
   }
 
