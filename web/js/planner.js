@@ -1,7 +1,9 @@
 // Reads from the graph what the server needs to plan a run. It computes nothing itself.
 
 /** Widgets of sampler nodes, and of nodes in front of them, that say how a run is planned. */
-export const SETTING_WIDGETS = new Set(["steps", "sampler_name", "scheduler", "denoise", "start_at_step", "end_at_step"])
+export const SETTING_WIDGETS = new Set([
+  "steps", "sampler_name", "scheduler", "denoise", "start_at_step", "end_at_step"
+])
 /** Inputs of a sampler node whose sources hold its settings. */
 export const SETTING_INPUTS = new Set(["sampler", "sigmas"])
 const SCHEDULES = new Set(["FRDiffSchedule", "FRDiffScheduleLoader", "FRDiffAutoFR"])

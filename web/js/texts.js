@@ -1,4 +1,4 @@
-// Texts of the pack's nodes in the user's language, for frontends that load a language after the packs' and so lose them.
+// Texts of the nodes in the user's language, for frontends that load a language after the packs' and lose these.
 import { textsOf } from "./words.js"
 
 /** Put the texts into a node's definition, as the server sent it, before its class is made from it. */
