@@ -1,5 +1,6 @@
 """Types and inputs that several nodes share."""
 
+from dataclasses import fields
 from typing import Any
 
 import comfy.samplers
@@ -13,6 +14,11 @@ SEED_MAX = 0xFFFFFFFFFFFFFFFF
 
 ScheduleType = io.Custom("FRDIFF_SCHEDULE")
 ReportType = io.Custom("FRDIFF_REPORT")
+
+
+def search_aliases(*words: str) -> dict[str, list[str]]:
+    """The words by which a search is to find a node, for its schema; empty where the host's schemas have none."""
+    return {"search_aliases": list(words)} if "search_aliases" in {field.name for field in fields(io.Schema)} else {}
 
 
 def speedup_input() -> io.Input:

@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from .host.attach import attach, chosen
-from .inputs import CATEGORY, schedule_input, speedup_input
+from .inputs import CATEGORY, schedule_input, search_aliases, speedup_input
 from .panel.live import StepMap
 
 
@@ -20,7 +20,8 @@ class FRDiffModelPatcher(io.ComfyNode):
             node_id="FRDiffModelPatcher",
             display_name="FRDiff Model Patcher",
             category=CATEGORY,
-            description="Put it between a model and any sampler node: the sampler computes fewer steps in full.",
+            description="Accelerates any sampler node with a feature cache: put it between the model and the sampler.",
+            **search_aliases("feature cache", "cache for any sampler", "accelerate any sampler"),
             inputs=[
                 io.Model.Input("model", tooltip="The model to make faster."),
                 speedup_input(),
@@ -32,5 +33,5 @@ class FRDiffModelPatcher(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: Any, speedup: float, schedule: Any = None) -> io.NodeOutput:
-        step_map = StepMap(cls)
+        step_map = StepMap(cls, model=model)
         return io.NodeOutput(attach(model, chosen(speedup, schedule), step_map.end, step_map.observe))

@@ -13,7 +13,7 @@ from ..frdiff.reasons import DIAL_OFF, NOTHING_TO_SAMPLE
 from ..frdiff.reporting.report import RunReport
 from .host.attach import attach, chosen
 from .host.network import model_name
-from .inputs import CATEGORY, ReportType, sampler_inputs, schedule_input, speedup_input
+from .inputs import CATEGORY, ReportType, sampler_inputs, schedule_input, search_aliases, speedup_input
 from .panel.live import StepMap
 
 
@@ -29,7 +29,7 @@ def _sample(
 ) -> io.NodeOutput:
     """Run the host's own sampling function with the engine attached."""
     reports: list[RunReport] = []
-    step_map = StepMap(node)
+    step_map = StepMap(node, model=model)
 
     def tell(report: RunReport) -> None:
         reports.append(report)
@@ -54,7 +54,9 @@ class FRDiffKSampler(io.ComfyNode):
             node_id="FRDiffKSampler",
             display_name="FRDiff KSampler",
             category=CATEGORY,
-            description="KSampler that computes fewer steps in full. Replace KSampler by it, and turn the dial.",
+            description="A faster KSampler: a cache of what the network said stands for steps that need not be "
+            "computed. Replace KSampler by it, and turn the speedup dial.",
+            **search_aliases("speed", "cache", "faster", "accelerate", "teacache"),
             inputs=[
                 *sampler_inputs("seed"),
                 io.Float.Input(
@@ -87,7 +89,8 @@ class FRDiffKSamplerAdvanced(io.ComfyNode):
             node_id="FRDiffKSamplerAdvanced",
             display_name="FRDiff KSampler (Advanced)",
             category=CATEGORY,
-            description="KSampler (Advanced) that computes fewer steps in full.",
+            description="A faster KSampler (Advanced): a cache stands for steps that need not be computed.",
+            **search_aliases("faster advanced sampler"),
             inputs=[
                 *sampler_inputs(
                     "noise_seed",

@@ -12,6 +12,8 @@ from typing import Any
 from ...frdiff.reporting.report import RunReport
 from ...frdiff.reporting.step_map import Cell, computed_cells, planned_cells, with_record
 from ...frdiff.runtime.session import Session
+from .pace import Pace
+from .support import model_names
 from .travel import TRAVELLING
 
 EVENT = "frdiff.run"
@@ -24,6 +26,11 @@ RUNS_KEPT = 64
 def node_id(node: Any) -> str | None:
     """The id of the node that is being executed, None outside a graph."""
     return getattr(getattr(node, "hidden", None), "unique_id", None)
+
+
+def node_type(node: Any) -> str | None:
+    """The id of a node's class, None where it has no schema."""
+    return getattr(getattr(node, "SCHEMA", None), "node_id", None)
 
 
 def workflow_id(node: Any) -> str | None:
@@ -52,6 +59,7 @@ class Runs:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._runs: OrderedDict[tuple[Any, ...], dict[str, Any]] = OrderedDict()
+        self._reports: dict[tuple[Any, ...], dict[str, Any]] = {}
 
     def keep(self, client: str | None, event: dict[str, Any]) -> None:
         """Remember an event that holds everything, or add one that holds what is new."""
@@ -60,7 +68,24 @@ class Runs:
             before = self._runs.pop(key, None)
             self._runs[key] = merged(before, event)
             while len(self._runs) > RUNS_KEPT:
-                self._runs.popitem(last=False)
+                self._reports.pop(self._runs.popitem(last=False)[0], None)
+
+    def keep_report(self, client: str | None, event: dict[str, Any], report: dict[str, Any]) -> None:
+        """Remember the whole report of a run that has ended, for those who ask for it."""
+        with self._lock:
+            self._reports[(client, event["workflow"], event["node"])] = report
+
+    def reports(self, client: str | None, workflow: str | None) -> list[dict[str, Any]]:
+        """The newest report of each node of a workflow, with the node's id and class and its model's classes."""
+        with self._lock:
+            return [report for key, report in self._reports.items() if key[:2] == (client, workflow)]
+
+    def forget(self, client: str | None, workflow: str | None) -> None:
+        """Drop what a browser queued from a workflow: its nodes are gone, and others may get their ids."""
+        with self._lock:
+            for runs in (self._runs, self._reports):
+                for key in [key for key in runs if key[:2] == (client, workflow)]:
+                    del runs[key]
 
     def of(self, client: str | None) -> list[dict[str, Any]]:
         """The runs that a browser queued."""
@@ -75,14 +100,22 @@ def merged(before: dict[str, Any] | None, event: dict[str, Any]) -> dict[str, An
     return {**before, **event, "cells": {**before["cells"], **event["cells"]}}
 
 
+def plain_seconds(report: RunReport) -> float | None:
+    """What a run would have taken with every evaluation full, by its own full ones; None where there are too few."""
+    # The first one alone would count loading and warm-up once for each of the others.
+    timed = sum(record.is_computed_alone for record in report.records)
+    return report.seconds * report.speedup if report.speedup and timed > 1 else None
+
+
 RUNS = Runs()
 
 
 class StepMap:
-    """Tells the step map of one node what its runs do, a few times per second."""
+    """Tells the step map of one node what its runs do, a few times per second; `model` is the MODEL of the runs."""
 
-    def __init__(self, node: Any, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(self, node: Any, clock: Callable[[], float] = time.perf_counter, model: Any = None) -> None:
         self._node, self._workflow, self._clock = node_id(node), workflow_id(node), clock
+        self._type, self._model = node_type(node), model_names(model)
         self._report: RunReport | None = None
         self._started = self._sent = 0.0
         self._seen = 0
@@ -94,6 +127,7 @@ class StepMap:
         if session.report is not self._report:
             self._begin(session.report)
         now = self._clock()
+        self._pace.begin(now, session.report.records, session.plan)
         if now - self._sent < SECONDS_BETWEEN_EVENTS:
             return
         self._sent = now
@@ -101,7 +135,8 @@ class StepMap:
         if session.plan is not self._plan:
             self._plan = session.plan
             event["planned"] = [vars(cell) for cell in planned_cells(session.sigmas, session.plan)]
-        self._send({**event, "cells": self._new_cells(session.report)})
+        times = {"passed": self._pace.passed(now), "left": self._pace.left(now, session.plan)}
+        self._send({**event, **times, "cells": self._new_cells(session.report)})
 
     def end(self, report: RunReport) -> None:
         """Send the whole run, with the times that are known only now, and drop it."""
@@ -110,15 +145,25 @@ class StepMap:
         cells = {step: vars(cell) for step, cell in computed_cells(report.records).items()}
         whole = {
             "state": "done" if report.finished else "stopped", "current": None, "cells": cells,
-            "report": {**report.summary(), "line": report.line()},
+            "report": {**report.summary(), "line": report.line()}, "plain_seconds": plain_seconds(report),
         }  # fmt: skip
         self._send(whole)
         TRAVELLING.add({**self._place, **whole})
+        self._keep(report)
         self._report, self._plan, self._cells = None, None, {}
 
     def _begin(self, report: RunReport) -> None:
         self._report, self._plan, self._cells, self._seen, self._sent = report, None, {}, 0, float("-inf")
         self._started = time.time()
+        self._pace = Pace(self._clock())
+
+    def _keep(self, report: RunReport) -> None:
+        server = prompt_server()
+        if server is None or self._node is None:
+            return
+        place = {"node": self._node, "workflow": self._workflow}
+        whole = {"node": self._node, "type": self._type, **self._model, "report": report.data()}
+        RUNS.keep_report(getattr(server, "client_id", None), place, whole)
 
     def _new_cells(self, report: RunReport) -> dict[int, dict[str, Any]]:
         # The newest record is of the evaluation that begins now.
@@ -130,7 +175,7 @@ class StepMap:
 
     @property
     def _place(self) -> dict[str, Any]:
-        return {"node": self._node, "workflow": self._workflow, "run": self._started}
+        return {"node": self._node, "type": self._type, "workflow": self._workflow, "run": self._started}
 
     def _send(self, event: dict[str, Any]) -> None:
         server = prompt_server()

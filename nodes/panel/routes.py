@@ -12,6 +12,7 @@ from ...frdiff.errors import FRDiffError
 from .fronts import front_of
 from .live import RUNS, prompt_server
 from .plan_preview import plan, settings_from
+from .support import versions
 from .travel import TRAVELLING
 
 UNREADABLE = "The request could not be read."
@@ -32,6 +33,17 @@ async def runs_route(request: web.Request) -> web.Response:
     return web.json_response(RUNS.of(request.query.get("client")))
 
 
+async def support_route(request: web.Request) -> web.Response:
+    """GET /frdiff/support?client=ID&workflow=ID: versions, and the newest report of each node, for a bug report."""
+    runs = RUNS.reports(request.query.get("client"), request.query.get("workflow"))
+    return web.json_response({"versions": versions(), "runs": runs})
+
+
+async def forget_route(request: web.Request) -> web.Response:
+    """POST /frdiff/forget: ids of a client and a workflow in; their runs are forgotten, since the nodes are gone."""
+    return await _answer(request, _forget)
+
+
 def register() -> None:
     """Add the routes where ComfyUI runs as a server, and hear of its prompts."""
     server = prompt_server()
@@ -39,7 +51,9 @@ def register() -> None:
         TRAVELLING.register(server)
         server.routes.post("/frdiff/plan")(plan_route)
         server.routes.post("/frdiff/front")(front_route)
+        server.routes.post("/frdiff/forget")(forget_route)
         server.routes.get("/frdiff/runs")(runs_route)
+        server.routes.get("/frdiff/support")(support_route)
 
 
 async def _answer(request: web.Request, make: Callable[[dict[str, Any]], dict[str, Any]]) -> web.Response:
@@ -59,3 +73,8 @@ async def _answer(request: web.Request, make: Callable[[dict[str, Any]], dict[st
 
 def _plan(body: dict[str, Any]) -> dict[str, Any]:
     return plan(settings_from(body))
+
+
+def _forget(body: dict[str, Any]) -> dict[str, Any]:
+    RUNS.forget(body.get("client"), body.get("workflow"))
+    return {}

@@ -50,4 +50,5 @@ COMPARE = Blueprint(
     },
 )  # fmt: skip
 
-BLUEPRINTS = {"FRDiff A-B compare": COMPARE}
+# Not a workflow's name: the frontend would open that workflow as this blueprint.
+BLUEPRINTS = {"FRDiff beside KSampler": COMPARE}

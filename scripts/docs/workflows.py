@@ -4,7 +4,7 @@
     python scripts/make.py workflows --comfyui P   with an existing ComfyUI
 
 The graphs are data in workflow_graphs.py, calibration_graphs.py and blueprints.py. The frontend makes the nodes,
-connects them and writes the file; the thumbnail is a picture of the canvas.
+connects them and writes the file; the thumbnail is a card of thumbnails.py with the steps that the workflow plans.
 """
 
 from __future__ import annotations
@@ -23,14 +23,13 @@ from setup.host import Host, ensure_browser_tools, link_packs
 from setup.inside import inside
 from setup.server import comfyui
 
+from . import thumbnails
 from .blueprints import BLUEPRINTS
 from .calibration_graphs import CALIBRATION_WORKFLOWS
 from .workflow_graphs import WORKFLOWS, Graph
 
 FOLDER, BLUEPRINT_FOLDER = ROOT / "workflows", ROOT / "subgraphs"
-# The part of the window that no bar of the frontend covers: x, y, width, height.
-WINDOW, CANVAS = (1600, 1000), (60, 135, 1540, 800)
-THUMBNAIL = (770, 400)
+WINDOW = (1600, 1000)
 BUILD = """async ([graph, name]) => {
   await app.loadGraphData({ last_node_id: 0, last_link_id: 0, nodes: [], links: [], version: 0.4 }, true, true, name)
   app.graph.id = crypto.randomUUID()
@@ -94,20 +93,9 @@ INCLOSE = """async ([blueprint, ids, name]) => {
   node.pos = [100, 100]
   node.setSize(node.computeSize())
 }"""
-FIT = """([x, y, width, height]) => {
-  const nodes = app.graph._nodes
-  const left = Math.min(...nodes.map((n) => n.pos[0])), top = Math.min(...nodes.map((n) => n.pos[1] - 50))
-  const right = Math.max(...nodes.map((n) => n.pos[0] + n.size[0]))
-  const bottom = Math.max(...nodes.map((n) => n.pos[1] + n.size[1]))
-  const scale = Math.min(width / (right - left + 40), height / (bottom - top + 40))
-  const canvas = app.canvas.canvas.getBoundingClientRect()
-  app.canvas.ds.scale = scale
-  app.canvas.ds.offset = [
-    (x - canvas.x + width / 2) / scale - (left + right) / 2,
-    (y - canvas.y + height / 2) / scale - (top + bottom) / 2
-  ]
-  app.canvas.setDirty(true, true)
-}"""
+KINDS = """() => app.graph.nodes.map((node) => node.widgets?.find((w) => w.name === "frdiff_steps"))
+  .map((w) => [...(w?.element.shadowRoot.querySelector(".cells").children ?? [])].map((cell) => cell.dataset.kind))
+  .find((kinds) => kinds.length) ?? []"""
 
 
 def make(arguments: argparse.Namespace) -> int:
@@ -127,7 +115,7 @@ def _make(host: Host) -> None:
             with frontend(started, client, size=WINDOW) as page:
                 build(page, graph, name)
                 save(page, FOLDER / f"{name}.json")
-                picture(page, FOLDER / f"{name}.jpg")
+                picture(page, name)
         for name, blueprint in BLUEPRINTS.items():
             with frontend(started, client, size=WINDOW) as page:
                 ids = build(page, blueprint.inside, name)
@@ -156,12 +144,14 @@ def ids_of(workflow: dict[str, Any]) -> list[str]:
     return [workflow["id"], *(inner["id"] for inner in workflow.get("definitions", {}).get("subgraphs", []))]
 
 
-def picture(page: Frontend, path: Path) -> None:
-    """A picture of the canvas alone, as a thumbnail."""
+def picture(page: Frontend, name: str) -> None:
+    """A card with the steps that the workflow plans, as a thumbnail."""
     from PIL import Image
 
-    x, y, width, height = CANVAS
-    page.run(FIT, list(CANVAS))
-    page.page.wait_for_timeout(1200)
-    shot = Image.open(io.BytesIO(page.page.screenshot(clip={"x": x, "y": y, "width": width, "height": height})))
-    shot.convert("RGB").resize(THUMBNAIL, Image.Resampling.LANCZOS).save(path, quality=85)
+    kinds = page.run(KINDS)
+    card = page.page.context.new_page()
+    card.set_viewport_size(dict(zip(("width", "height"), thumbnails.SIZE, strict=True)))
+    card.set_content(thumbnails.page(thumbnails.CARDS[name], kinds))
+    shot = Image.open(io.BytesIO(card.screenshot()))
+    shot.convert("RGB").save(FOLDER / f"{name}.jpg", quality=85)
+    card.close()

@@ -7,7 +7,7 @@ from stepmaps import DEMO
 
 pytestmark = pytest.mark.browser
 
-NAME = "FRDiff A-B compare"
+NAME = "FRDiff beside KSampler"
 # Connects the subgraph to what the demo's sampler is connected to, and its pictures to a preview.
 CONNECT = """() => {
   const node = app.graph.nodes.find((one) => one.subgraph), sampler = app.graph.getNodeById(5)

@@ -29,6 +29,18 @@ def assert_complete(page, path):
     assert page.run(unknown) == []
 
 
+def assert_saves(page, name):
+    """What is open is a workflow, and the user's own once it is saved."""
+    assert page.run("() => app.extensionManager.workflow.activeWorkflow.path").startswith("workflows/")
+    page.run("() => void app.extensionManager.command.execute('Comfy.SaveWorkflow')")
+    page.page.get_by_role("dialog").locator("input").first.wait_for(timeout=5000)
+    page.page.keyboard.press("Enter")
+    page.wait("() => app.extensionManager.workflow.activeWorkflow.isPersisted", seconds=10)
+    saved = page.client.json("/userdata?dir=workflows&recurse=true")
+    assert any(file.startswith(name) for file in saved)
+    page.run("() => app.extensionManager.workflow.deleteWorkflow?.(app.extensionManager.workflow.activeWorkflow, true)")
+
+
 @pytest.mark.parametrize("path", [*WORKFLOWS, DEMO], ids=lambda path: path.stem)
 def test_opens_from_the_templates(page, path, shoot):
     templates = page.client.json("/workflow_templates")
@@ -55,6 +67,7 @@ def test_opens_from_the_templates(page, path, shoot):
             assert summary.startswith(start) and "example" not in summary
     page.page.keyboard.press("Escape")
     shoot(page, "open")
+    assert_saves(page, path.stem)
     if path == DEMO:
         queue(page)
         assert all(outputs_of(page)[str(node)] for node in page.run(SAVERS))

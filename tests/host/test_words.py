@@ -94,6 +94,11 @@ def test_the_step_map_knows_the_words_that_are_translated():
     assert all(f'"{word}"' in code or f"  {word}:" in code for word in words)
 
 
+def test_a_blueprint_has_no_workflows_name():
+    """The frontend would open the workflow of its name as a blueprint, which cannot be saved."""
+    assert not {path.stem for path in (ROOT / "subgraphs").glob("*.json")} & {path.stem for path in WORKFLOWS}
+
+
 def test_every_node_is_in_a_workflow(nodes):
     used = {node["type"] for path in WORKFLOWS for node in json.loads(path.read_text())["nodes"]}
     assert set(nodes) <= used

@@ -1,13 +1,19 @@
 // The extension's first entry, for dials and runs. No file but this and results.js has side effects.
 import { app } from "../../../scripts/app.js"
 import { api } from "../../../scripts/api.js"
+import { commandsOf, menuItems, toolbox } from "./commands.js"
+import { DIAL, Dial } from "./dial.js"
+import { addAliases } from "./found.js"
 import { FrontPlot } from "./front.js"
 import { isLinked, settingsOf } from "./planner.js"
-import { Runs, nodeOf, outputOf } from "./runs.js"
+import { Runs, nodeOf, outputOf, rootOf } from "./runs.js"
+import { Server } from "./server.js"
 import { StepMap } from "./stepmap.js"
 import { TextPanel } from "./text.js"
+import { translateDefinition, translateNode } from "./texts.js"
+import { Watch } from "./watch.js"
 import { addWidget } from "./widget.js"
-import { loadWords } from "./words.js"
+import { loadWords, say } from "./words.js"
 
 const MAP_NODES = new Set([
   "FRDiffKSampler",
@@ -21,39 +27,68 @@ const MAP_NODES = new Set([
 const TEXT_NODES = new Set(["FRDiffReport"])
 // The widget that says which schedule file a node means.
 const FILE_WIDGETS = { FRDiffScheduleLoader: "file", FRDiffAutoFR: "name" }
-const DIAL = "speedup"
+// Modes of a node in which it does not run.
+const IDLE = { 2: "muted", 4: "bypassed" }
 const EVENTS = { run: "frdiff.run", front: "frdiff.front" }
-// Soon enough to feel immediate, and a comparison of a dozen values costs nothing.
-const MS_BETWEEN_LOOKS = 120
-const PLANS_KEPT = 64
 
 const maps = new Map()
-const plans = new Map()
+const server = new Server(api)
 const runs = new Runs()
+const watch = new Watch(look)
+// Nodes that came with a workflow: what ran before is theirs. Ids of others may have been another node's.
+const loaded = new WeakSet()
 // Under which id the server knows this page.
 let client = null
 
 app.registerExtension({
   name: "frdiff.steps",
-  async setup() {
+  ...commandsOf(app, server),
+  async init() {
     await loadWords(api, app)
+  },
+  async setup() {
     api.addEventListener(EVENTS.run, (event) => arrived(runs.add(event.detail)))
     api.addEventListener(EVENTS.front, (event) => calibrated(event.detail))
     api.addEventListener("reconnected", catchUp)
     // The page learns its id from the first message of its connection, which may come later than this.
     api.addEventListener("status", meet)
+    api.addEventListener("graphCleared", forget)
+    watch.listen(api)
     meet()
-    setInterval(look, MS_BETWEEN_LOOKS)
   },
+  beforeRegisterNodeDef(type, definition) {
+    if (ours(definition.name)) translateDefinition(definition.name, definition)
+  },
+  beforeRegisterVueAppNodeDefs: addAliases,
   nodeCreated(node) {
-    if (MAP_NODES.has(node.comfyClass) || TEXT_NODES.has(node.comfyClass)) add(node)
-  }
+    const own = ours(node.comfyClass)
+    if (own) {
+      translateNode(node)
+      add(node)
+    }
+    watch.node(node, own)
+    if (own) watch.soon()
+  },
+  loadedGraphNode(node) {
+    loaded.add(node)
+  },
+  afterConfigureGraph: watch.soon,
+  onNodeOutputsUpdated: watch.soon,
+  getNodeMenuItems: (node) => menuItems(app, server, node, MAP_NODES.has(node.comfyClass)),
+  getSelectionToolboxCommands: (node) => toolbox(node, MAP_NODES.has(node.comfyClass))
 })
+
+function ours(type) {
+  return MAP_NODES.has(type) || TEXT_NODES.has(type)
+}
 
 function add(node) {
   // What the maps hold must not keep a node that was removed.
   const reference = new WeakRef(node)
-  const entry = { plot: null, map: null, text: null, said: "", file: null, key: null, told: false, shown: null, events: 0 }
+  const entry = {
+    dial: new Dial(node), plot: null, map: null, text: null, said: "", file: null, key: null, told: false, shown: null,
+    events: 0
+  }
   if (node.comfyClass in FILE_WIDGETS) {
     entry.plot = new FrontPlot()
     entry.plot.onchoose = (value) => turn(reference.deref(), value)
@@ -80,9 +115,8 @@ function turn(node, value) {
   return true
 }
 
-/** Notice what has changed since the last look: widgets, links, the workflow that is open. */
+/** Notice what has changed since the last look: widgets, links, modes, the workflow that is open. */
 function look() {
-  if (document.hidden) return
   for (const [reference, entry] of maps) {
     const node = reference.deref()
     if (!node) maps.delete(reference)
@@ -105,21 +139,32 @@ function refreshText(node, entry) {
 }
 
 function refreshPlan(node, entry) {
+  const idle = IDLE[node.mode]
+  entry.dial.follow(node)
   const settings = settingsOf(node)
-  const key = JSON.stringify(settings)
-  if (key !== entry.key) {
-    const { events } = entry
-    entry.key = key
-    void plan(settings, key).then((answer) => {
-      // A newer request may have been sent meanwhile, or a run has begun, which says more than a plan.
-      if (entry.key !== key || entry.events !== events) return
-      entry.map.showPlan(answer, settings.example)
-      // Once only: when values change later, the plan says more than a run before.
-      if (!entry.told) restore(node, entry, answer)
-      entry.told = true
-      resize(node, entry)
-    })
-  }
+  const key = idle ?? JSON.stringify(settings)
+  if (key === entry.key) return
+  const { events } = entry
+  entry.key = key
+  if (idle) return entry.map.showIdle(say(idle))
+  void server.plan(key).then((answer) => {
+    // A newer request may have been sent meanwhile.
+    if (entry.key !== key) return
+    entry.dial.follow(node, speedOf(answer))
+    // A run that has begun says more than a plan.
+    if (entry.events !== events) return
+    entry.map.showPlan(answer, settings.example)
+    // Once only: when values change later, the plan says more than a run before.
+    if (!entry.told) restore(node, entry, answer)
+    entry.told = true
+    resize(node, entry)
+  })
+}
+
+/** What a plan would be as a dial, in the dial's own steps. */
+function speedOf({ counts }) {
+  const total = counts ? counts.full + counts.partial + counts.skip : 0
+  return counts?.full ? Math.round((10 * total) / counts.full) / 10 : undefined
 }
 
 function refreshFront(node, entry) {
@@ -129,7 +174,7 @@ function refreshFront(node, entry) {
   entry.plot.mark(value(DIAL))
   if (file === entry.file) return
   entry.file = file
-  void ask("/frdiff/front", JSON.stringify({ node: node.comfyClass, inputs: { [name]: file } })).then((answer) => {
+  void server.post("/frdiff/front", { node: node.comfyClass, inputs: { [name]: file } }).then((answer) => {
     if (entry.file === file) showFront(node, entry, answer)
   })
 }
@@ -141,7 +186,7 @@ function showFront(node, entry, answer) {
 
 /** A calibration has a new file: show it, and plan again what is planned from it. */
 function calibrated({ front, ...place }) {
-  plans.clear()
+  server.forgetPlans()
   const node = nodeOf(app, place)
   for (const [reference, entry] of maps) {
     const other = reference.deref()
@@ -152,14 +197,17 @@ function calibrated({ front, ...place }) {
 
 /** Show a run that happened before the node was there: the page was reloaded, or the workflow opened again. */
 function restore(node, entry, answer) {
+  if (!loaded.has(node)) return
   const run = runs.find((known) => nodeOf(app, known) === node)
   if (run && (!answer.cells || run.steps === answer.cells.length)) entry.map.showRun(run)
 }
 
 function arrived(run) {
   const node = nodeOf(app, run)
+  // Its id may have been given to another node meanwhile.
+  if (run.type !== node?.comfyClass) return
   for (const [reference, entry] of maps) {
-    if (node && reference.deref() === node) {
+    if (reference.deref() === node) {
       entry.events += 1
       entry.told = true
       entry.map.showRun(run)
@@ -178,24 +226,6 @@ function resize(node, entry) {
   node.setDirtyCanvas(true, true)
 }
 
-async function plan(settings, key) {
-  if (plans.has(key)) return plans.get(key)
-  const answer = await ask("/frdiff/plan", key)
-  // Nothing is known when the server did not answer.
-  if (answer.error !== "") plans.set(key, answer)
-  if (plans.size > PLANS_KEPT) plans.delete(plans.keys().next().value)
-  return answer
-}
-
-async function ask(route, body) {
-  try {
-    const headers = { "Content-Type": "application/json" }
-    return await (await api.fetchApi(route, { method: "POST", headers, body })).json()
-  } catch {
-    return { error: "" }
-  }
-}
-
 function meet() {
   if (!api.clientId || api.clientId === client) return
   client = api.clientId
@@ -204,10 +234,12 @@ function meet() {
 
 /** Ask for what was missed while there was no connection. */
 async function catchUp() {
-  try {
-    const response = await api.fetchApi(`/frdiff/runs?client=${encodeURIComponent(api.clientId ?? "")}`)
-    for (const run of await response.json()) arrived(runs.add(run))
-  } catch {
-    // Without a connection the maps show plans; the next reconnection asks again.
-  }
+  for (const run of await server.runs()) arrived(runs.add(run))
+}
+
+/** What ran under the id of a cleared workflow belongs to none of the nodes that come after it. */
+function forget() {
+  const workflow = rootOf(app).id
+  runs.forget(workflow)
+  void server.post("/frdiff/forget", { client: api.clientId ?? "", workflow })
 }

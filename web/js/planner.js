@@ -1,8 +1,11 @@
 // Reads from the graph what the server needs to plan a run. It computes nothing itself.
 
-const SAMPLER_WIDGETS = ["steps", "sampler_name", "scheduler", "denoise", "start_at_step", "end_at_step"]
-// Inputs of a sampler node whose sources hold its settings.
-const SETTING_INPUTS = new Set(["sampler", "sigmas"])
+/** Widgets of sampler nodes, and of nodes in front of them, that say how a run is planned. */
+export const SETTING_WIDGETS = new Set([
+  "steps", "sampler_name", "scheduler", "denoise", "start_at_step", "end_at_step"
+])
+/** Inputs of a sampler node whose sources hold its settings. */
+export const SETTING_INPUTS = new Set(["sampler", "sigmas"])
 const SCHEDULES = new Set(["FRDiffSchedule", "FRDiffScheduleLoader", "FRDiffAutoFR"])
 const NODES_VISITED_AT_MOST = 64
 
@@ -11,8 +14,9 @@ export function settingsOf(node) {
   const own = widgetValues(node)
   const isSchedule = SCHEDULES.has(node.comfyClass)
   const settings = isSchedule || !("steps" in own) ? { ...pick(own), ...samplerAfter(node) } : pick(own)
-  const source = isSchedule ? node : sourceOf(node, "schedule")
-  if ("speedup" in own) settings.speedup = own.speedup
+  const source = isSchedule ? node : scheduleOf(node)
+  // With a schedule the dial is not used, and shows what the schedule says.
+  if ("speedup" in own && !source) settings.speedup = own.speedup
   if (source) settings.schedule = { node: source.comfyClass ?? source.type, inputs: widgetValues(source) }
   settings.example = !("steps" in settings)
   return settings
@@ -23,13 +27,18 @@ export function isLinked(node, name) {
   return node.inputs?.find((input) => input.name === name)?.link != null
 }
 
+/** The node that gives a sampler node its schedule, null without one. */
+export function scheduleOf(node) {
+  return sourceOf(node, "schedule")
+}
+
 function widgetValues(node) {
   const plain = (node.widgets ?? []).filter((w) => ["number", "string", "boolean"].includes(typeof w.value))
   return Object.fromEntries(plain.filter((w) => w.serialize !== false).map((w) => [w.name, w.value]))
 }
 
 function pick(values) {
-  return Object.fromEntries(SAMPLER_WIDGETS.filter((name) => name in values).map((name) => [name, values[name]]))
+  return Object.fromEntries(Object.entries(values).filter(([name]) => SETTING_WIDGETS.has(name)))
 }
 
 /** The settings of the first sampler that a node's outputs lead to. */
@@ -61,9 +70,12 @@ function targetsOf(node) {
 
 function sourceOf(node, name) {
   const link = linkOf(node.graph, node.inputs?.find((input) => input.name === name)?.link)
-  return link ? node.graph.getNodeById(link.origin_id) : null
+  const source = link ? node.graph.getNodeById(link.origin_id) : null
+  // A node that only passes a link on has one input.
+  return source?.type === "Reroute" ? sourceOf(source, source.inputs[0].name) : source
 }
 
-function linkOf(graph, id) {
+/** A link of a graph by its id, in every frontend's way of keeping them. */
+export function linkOf(graph, id) {
   return id == null ? null : (graph?.getLink?.(id) ?? graph?.links?.get?.(id) ?? graph?.links?.[id] ?? null)
 }

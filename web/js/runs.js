@@ -14,14 +14,24 @@ export class Runs {
     return run
   }
 
+  /** Drop the runs of a workflow. */
+  forget(workflow) {
+    for (const [key, run] of this.#runs) if (run.workflow === workflow) this.#runs.delete(key)
+  }
+
   find(matches) {
     return [...this.#runs.values()].reverse().find(matches)
   }
 }
 
+/** The open workflow's graph, whichever of its subgraphs is shown. */
+export function rootOf(app) {
+  return app.rootGraph ?? app.graph?.rootGraph ?? app.graph
+}
+
 /** The node of the open workflow that a run belongs to; in a subgraph its id is a path of ids. */
 export function nodeOf(app, run) {
-  let graph = app.rootGraph ?? app.graph
+  let graph = rootOf(app)
   if (!graph || (run.workflow && graph.id && run.workflow !== graph.id)) return null
   let node = null
   for (const id of String(run.node).split(":")) {
@@ -33,6 +43,6 @@ export function nodeOf(app, run) {
 
 /** What a node's last run gave to show; in a subgraph the frontend keeps it under the graph's id as well. */
 export function outputOf(app, node) {
-  const inside = node.graph !== (app.rootGraph ?? app.graph.rootGraph ?? app.graph)
+  const inside = node.graph !== rootOf(app)
   return app.nodeOutputs?.[inside ? `${node.graph.id}:${node.id}` : String(node.id)]
 }

@@ -1,11 +1,12 @@
 // One step map: a row of cells in a shadow root, with the same in words.
 import { say } from "./words.js"
+import { Pace } from "./pace.js"
 import { STYLE } from "./style.js"
 
 const CELLS_PER_ROW = 25
 const CELLS_AT_MOST = 240
 const ROW_HEIGHT = 15
-const WORDS_HEIGHT = 56
+const WORDS_HEIGHT = 76
 const FILLED = { full: 1, partial: 0.5, skip: 0 }
 const MOVES = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: CELLS_PER_ROW, ArrowUp: -CELLS_PER_ROW }
 
@@ -17,17 +18,22 @@ export class StepMap {
   #groups = []
   #active = -1
   #parts
+  #pace
 
   constructor() {
     this.element = document.createElement("div")
     const root = this.element.attachShadow({ mode: "open" })
     root.innerHTML = `<style>${STYLE}</style>
       <div class="cells" role="listbox" tabindex="0"></div>
+      <div class="bar" role="progressbar" aria-valuemin="0" aria-valuemax="100"><i></i></div>
+      <div class="time"></div>
       <div class="words"><div class="summary"></div><div class="detail"></div></div>
       <div class="spoken" role="status"></div>`
     const at = (name) => root.querySelector(`.${name}`)
-    this.#parts = { summary: at("summary"), cells: at("cells"), detail: at("detail"), spoken: at("spoken") }
+    const names = ["summary", "cells", "detail", "spoken", "time"]
+    this.#parts = Object.fromEntries(names.map((name) => [name, at(name)]))
     this.#parts.cells.setAttribute("aria-label", say("title"))
+    this.#pace = new Pace(at("bar"), at("time"))
     this.#listen(this.#parts.cells)
   }
 
@@ -38,18 +44,32 @@ export class StepMap {
   }
 
   showPlan(answer, example) {
-    this.#run = null
-    this.#plan = answer.cells ?? []
-    this.#draw()
+    this.#begin(answer.cells ?? [])
     this.#say(answer.error === undefined ? planWords(answer, example) : answer.error || say("noPlan"))
+  }
+
+  /** Show that nothing runs here, and why. */
+  showIdle(why) {
+    this.#begin([])
+    this.#say(why)
   }
 
   showRun(run) {
     this.#run = run
+    this.#pace.show(run)
     if (run.planned) this.#plan = run.planned
     this.#draw()
     this.#say(runWords(run, this.#cells()))
-    if (run.state !== "running") this.#parts.spoken.textContent = this.#parts.summary.textContent
+    if (run.state === "running") return
+    const { time, summary, spoken } = this.#parts
+    spoken.textContent = [time.textContent, summary.textContent].filter(Boolean).join(", ")
+  }
+
+  #begin(plan) {
+    this.#run = null
+    this.#plan = plan
+    this.#pace.clear()
+    this.#draw()
   }
 
   #say(text) {

@@ -44,8 +44,18 @@ ${BASE}
 .cells > [data-now] { opacity: 1; outline: 2px solid currentColor; outline-offset: 0; }
 .cells > [data-changed] { border-style: double; border-width: 3px; }
 .cells > [aria-selected="true"] { outline: 2px solid var(--p-primary-color, Highlight); }
+.bar {
+  height: 3px;
+  margin: 0 1px 2px;
+  border-radius: 2px;
+  overflow: hidden;
+  background: color-mix(in srgb, currentColor 20%, transparent);
+}
+.bar:not([data-shown]) { visibility: hidden; }
+.bar > i { display: block; width: 0; height: 100%; background: currentColor; }
+.time { height: 15px; overflow: hidden; white-space: nowrap; font-weight: 600; }
 @media (forced-colors: active) {
-  .cells > span { forced-color-adjust: none; }
+  .cells > span, .bar > i { forced-color-adjust: none; }
 }
 `
 

@@ -1,4 +1,4 @@
-// The words of the step map and the plot: English here, other languages from the pack's locales.
+// The words of what the pack shows and offers: English here, other languages from the pack's locales.
 
 const words = {
   planned: "planned",
@@ -55,16 +55,32 @@ const words = {
   computed: "computed",
   latentError: "error",
   ssim: "SSIM",
-  better: "better"
+  better: "better",
+  insteadOf: "{seconds} s instead of {plain} s",
+  timeLeft: "about {seconds} s left",
+  progress: "FRDiff progress",
+  bypassed: "Bypassed: the model goes through as it is.",
+  muted: "Muted: this node does not run.",
+  aliases: "speed, cache, faster, accelerate, teacache",
+  makeFaster: "Make it faster with FRDiff",
+  makePlain: "Back to the plain sampler",
+  allFaster: "Make all samplers faster with FRDiff",
+  allPlain: "All samplers back to plain",
+  nothingToMakeFaster: "There is no plain sampler here that FRDiff can make faster.",
+  nothingToMakePlain: "There is no FRDiff sampler here.",
+  copyReport: "Copy FRDiff report for a bug report",
+  copied: "Copied: reports, versions and settings, without prompts and paths.",
+  notCopied: "The browser does not allow copying here. Open ComfyUI as localhost or over https."
 }
 
-/** Take the words of the language that the user has chosen, where the pack has them. */
+let told = {}
+let language = () => "en"
+
+/** Take the words of every language that the pack has; which one is used, the user chooses at any time. */
 export async function loadWords(api, app) {
-  const language = app.extensionManager?.setting?.get?.("Comfy.Locale")
-  if (!language || language === "en") return
+  language = () => app.extensionManager?.setting?.get?.("Comfy.Locale") ?? "en"
   try {
-    const all = await (await api.fetchApi("/i18n")).json()
-    Object.assign(words, all[language]?.frdiff)
+    told = await (await api.fetchApi("/i18n")).json()
   } catch {
     // English words are better than none.
   }
@@ -72,5 +88,11 @@ export async function loadWords(api, app) {
 
 /** A word or sentence with its values filled in. */
 export function say(name, values = {}) {
-  return words[name].replace(/\{(\w+)\}/g, (_, key) => values[key])
+  const text = told[language()]?.frdiff?.[name] ?? words[name]
+  return text.replace(/\{(\w+)\}/g, (_, key) => values[key])
+}
+
+/** A node's texts in the user's language as in nodeDefs.json; null where the pack does not have them. */
+export function textsOf(type) {
+  return told[language()]?.nodeDefs?.[type] ?? null
 }

@@ -1,0 +1,222 @@
+"""From a plain sampler to a faster one and back, in a real browser: menu, toolbox, keyboard and whole workflows."""
+
+import json
+
+import pytest
+from stepmaps import REPORT, SAMPLER, demo, queue, wait_for_summary
+
+pytestmark = pytest.mark.browser
+
+FASTER, PLAIN = "Make it faster with FRDiff", "Back to the plain sampler"
+KEYS = {"faster": "Alt+Shift+F", "plain": "Alt+Shift+P"}
+# Nodes by their ids: class, widgets, and where each input comes from.
+GRAPH = """() => Object.fromEntries((window.frdiffTestGraph?.() ?? app.graph).nodes.map((node) => [node.id, {
+  type: node.type, title: node.title, pos: [...node.pos].map(Math.round), mode: node.mode, color: node.color,
+  widgets: Object.fromEntries((node.widgets ?? []).filter((w) => w.serialize !== false).map((w) => [w.name, w.value])),
+  from: Object.fromEntries(node.inputs.filter((input) => input.link != null).map((input) => {
+    const link = node.graph.getLink?.(input.link) ?? node.graph.links[input.link]
+    return [input.name, [String(link.origin_id), link.origin_slot]]
+  })) }]))"""
+PROMPT = "async () => (await app.graphToPrompt()).output"
+PLACE = """(id) => {
+  const node = app.graph.getNodeById(id), { scale, offset } = app.canvas.ds
+  const box = app.canvas.canvas.getBoundingClientRect()
+  return [box.x + (node.pos[0] + 60 + offset[0]) * scale, box.y + (node.pos[1] - 12 + offset[1]) * scale]
+}"""
+# Samplers of three kinds, in front of which the patcher belongs, on the demo's model and prompts.
+OTHERS = """() => {
+  const [loader] = app.graph.nodes.filter((node) => node.type === 'FRDiffDemoModelLoader')
+  const make = (type, x, y) => {
+    const node = LiteGraph.createNode(type)
+    node.pos = [x, y]
+    app.graph.add(node)
+    return node
+  }
+  const into = (source, slot, target, name) =>
+    source.connect(slot, target, target.inputs.findIndex((input) => input.name === name))
+  const advanced = make('KSamplerAdvanced', 1700, 0), custom = make('SamplerCustom', 1700, 500)
+  const guider = make('CFGGuider', 1400, 900), last = make('SamplerCustomAdvanced', 1700, 900)
+  for (const node of [advanced, custom, guider]) into(loader, 0, node, 'model')
+  into(guider, 0, last, 'guider')
+  return [advanced, custom, guider].map((node) => String(node.id))
+}"""
+
+
+def plain_demo(steps=12):
+    """The demo's workflow with the host's KSampler in it."""
+    workflow = demo(steps)
+    workflow["nodes"] = [node for node in workflow["nodes"] if node["id"] != REPORT]
+    sampler = next(node for node in workflow["nodes"] if node["id"] == SAMPLER)
+    sampler.update(type="KSampler", widgets_values=sampler["widgets_values"][:7])
+    sampler["inputs"] = [slot for slot in sampler["inputs"] if slot["name"] not in ("schedule", "speedup")]
+    sampler["outputs"] = sampler["outputs"][:1]
+    sampler["properties"] = {}
+    workflow["links"] = [link for link in workflow["links"] if link[3] != REPORT]
+    return workflow
+
+
+def load(page, workflow):
+    page.load(workflow)
+    page.look_at(0.6, (100, 200))
+    # The frontend takes note of what was loaded.
+    page.page.mouse.click(700, 850)
+
+
+def graph(page):
+    return page.run(GRAPH)
+
+
+def of_type(nodes, kind):
+    return [node for node in nodes.values() if node["type"] == kind]
+
+
+def command(page, name):
+    page.run("(id) => app.extensionManager.command.execute(id)", f"FRDiff.{name}")
+    # Until then it is one step that is not done.
+    page.page.wait_for_timeout(800)
+
+
+def undo(page):
+    page.run("() => app.extensionManager.command.execute('Comfy.Undo')")
+    page.page.wait_for_timeout(800)
+
+
+def choose(page, node, words, shoot):
+    """Choose from the node's menu, or where a frontend's menu is its own alone, from the toolbox above the node."""
+    place = page.run(PLACE, node)
+    page.page.mouse.click(*place)
+    page.page.wait_for_timeout(500)
+    page.page.mouse.click(*place, button="right")
+    page.page.wait_for_timeout(700)
+    shoot(page, "menu")
+    entry = page.page.get_by_text(words, exact=True)
+    if entry.count():
+        entry.first.click()
+    else:
+        page.page.keyboard.press("Escape")
+        icon = {FASTER: "pi-bolt", PLAIN: "pi-undo"}[words]
+        page.page.locator(f".selection-toolbox button:has(.{icon})").click()
+    page.page.wait_for_timeout(800)
+
+
+def assert_is_kept(before, after):
+    """What a sampler had it still has, whatever is new."""
+    for field in ("pos", "mode", "color", "from"):
+        assert after[field] == before[field]
+    assert {name: after["widgets"][name] for name in before["widgets"]} == before["widgets"]
+
+
+def test_two_clicks_make_a_picture_faster(page, shoot):
+    load(page, plain_demo())
+    before = graph(page)
+    prompt = page.run(PROMPT)
+    choose(page, SAMPLER, FASTER, shoot)
+    undo(page)
+    assert graph(page) == before and page.run(PROMPT) == prompt
+    choose(page, SAMPLER, FASTER, shoot)
+    (sampler,) = of_type(graph(page), "FRDiffKSampler")
+    assert_is_kept(before[str(SAMPLER)], sampler)
+    assert sampler["widgets"]["speedup"] == 2.0 and not of_type(graph(page), "KSampler")
+    node = page.run("() => Number(app.graph.nodes.find((node) => node.type === 'FRDiffKSampler').id)")
+    wait_for_summary(page, "planned: 6 of 12 steps computed", node)
+    queue(page)
+    wait_for_summary(page, "6 of 12 steps computed, ", node)
+    shoot(page, "done")
+
+
+def test_back_from_the_menu(page, shoot):
+    load(page, demo(12))
+    before = graph(page)[str(SAMPLER)]
+    choose(page, SAMPLER, PLAIN, shoot)
+    (sampler,) = of_type(graph(page), "KSampler")
+    assert sampler["from"] == before["from"]
+    assert sampler["widgets"] == {n: v for n, v in before["widgets"].items() if n != "speedup"}
+    undo(page)
+    assert graph(page)[str(SAMPLER)] == before
+
+
+def test_keys_change_all_that_is_selected_in_one_step(page):
+    load(page, plain_demo())
+    page.run(
+        "(id) => { const old = app.graph.getNodeById(id), node = old.clone(); node.pos = [old.pos[0], 900];"
+        " node.title = 'mine'; node.color = '#223'; app.graph.add(node) }", SAMPLER,
+    )
+    page.page.mouse.click(700, 850)
+    before = graph(page)
+    page.run("() => app.canvas.selectItems(app.graph.nodes.filter((node) => node.type === 'KSampler'))")
+    page.page.keyboard.press(KEYS["faster"])
+    page.page.wait_for_timeout(800)
+    made = of_type(graph(page), "FRDiffKSampler")
+    assert len(made) == 2 and sorted(node["title"] for node in made) == ["FRDiff KSampler", "mine"]
+    mine = next(node for node in made if node["title"] == "mine")
+    assert mine["color"] == "#223" and mine["pos"][1] == 900
+    # They are selected now: the same hand takes them back.
+    page.page.keyboard.press(KEYS["plain"])
+    page.page.wait_for_timeout(800)
+    assert len(of_type(graph(page), "KSampler")) == 2
+    undo(page)
+    undo(page)
+    assert graph(page) == before
+
+
+def test_a_whole_workflow_with_samplers_of_every_kind(page, shoot):
+    load(page, plain_demo())
+    targets = page.run(OTHERS)
+    page.page.mouse.click(700, 850)
+    before = graph(page)
+    command(page, "MakeFasterAll")
+    nodes = graph(page)
+    assert len(of_type(nodes, "FRDiffKSampler")) == 1 and len(of_type(nodes, "FRDiffModelPatcher")) == 3
+    for target in targets:
+        source, slot = nodes[target]["from"]["model"]
+        assert nodes[source]["type"] == "FRDiffModelPatcher" and slot == 0
+        assert nodes[source]["from"]["model"] == before[target]["from"]["model"]
+    shoot(page, "patched")
+    # What is faster already is left alone.
+    command(page, "MakeFasterAll")
+    assert graph(page) == nodes
+    command(page, "MakePlainAll")
+    after = graph(page)
+    assert not of_type(after, "FRDiffModelPatcher") and len(of_type(after, "KSampler")) == 1
+    assert all(after[target] == before[target] for target in targets)
+    undo(page)
+    undo(page)
+    assert graph(page) == before
+
+
+def test_samplers_in_subgraphs_are_changed_too(page):
+    load(page, plain_demo())
+    page.run("(id) => { app.graph.convertToSubgraph(new Set([app.graph.getNodeById(id)])) }", SAMPLER)
+    page.page.wait_for_timeout(500)
+    page.errors.clear()
+    before = next(n for n in page.run(PROMPT).values() if n["class_type"] == "KSampler")["inputs"]
+    command(page, "MakeFasterAll")
+    after = next(n for n in page.run(PROMPT).values() if n["class_type"] == "FRDiffKSampler")["inputs"]
+    assert {name: after[name] for name in before} == before and after["speedup"] == 2.0
+
+
+def test_nothing_to_change_is_a_sentence(page):
+    load(page, demo(12))
+    command(page, "MakeFasterAll")
+    page.page.get_by_text("There is no plain sampler here").first.wait_for(timeout=5000)
+
+
+def test_a_bug_report_has_what_helps_and_nothing_private(page):
+    page.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    load(page, demo(12))
+    wait_for_summary(page, "planned")
+    queue(page)
+    wait_for_summary(page, "faster")
+    command(page, "CopyReport")
+    page.page.get_by_text("Copied: reports").first.wait_for(timeout=5000)
+    text = page.run("() => navigator.clipboard.readText()")
+    told = json.loads(text)
+    assert {"frdiff", "comfyui", "python", "torch", "device", "frontend", "renderer"} <= set(told["versions"])
+    assert all(told["versions"].values())
+    (run,) = told["runs"]
+    assert run["type"] == "FRDiffKSampler" and run["model"] and run["network"]
+    assert len(run["report"]["records"]) == 12 and run["report"]["counts"]["full"] == 6
+    (sampler,) = [node for node in told["workflow"] if node["type"] == "FRDiffKSampler"]
+    assert sampler["widgets"]["sampler_name"] == "euler" and sampler["widgets"]["steps"] == 12
+    # The prompt, the prefix of saved files, and this machine's folders.
+    assert not any(word in text for word in ("grinning", "frdiff-demo/", "/root", "/home", "custom_nodes"))

@@ -1,0 +1,171 @@
+// One click from the host's samplers to faster ones, and back: widgets, links and looks are kept.
+import { linkOf } from "./planner.js"
+
+const PATCHER = "FRDiffModelPatcher"
+const FASTER = { KSampler: "FRDiffKSampler" }
+const PLAIN = { FRDiffKSampler: "KSampler", FRDiffKSamplerAdvanced: "KSamplerAdvanced" }
+// Samplers that take the patcher in front of their model; some have it from another node.
+const PATCHED = {
+  KSampler: modelInputs,
+  KSamplerAdvanced: modelInputs,
+  SamplerCustom: modelInputs,
+  SamplerCustomAdvanced: guiderInputs
+}
+// The ends of a link that lead out of a subgraph.
+const INSIDE = { input: -10, output: -20 }
+const GAP = 40
+
+/** Whether any of these nodes can be made faster. */
+export function canBeFaster(nodes) {
+  return nodes.some((node) => fasterSteps(node).length > 0)
+}
+
+/** Whether any of these nodes has a plain sampler to go back to. */
+export function canBePlain(nodes) {
+  return nodes.some((node) => plainSteps(node).length > 0)
+}
+
+/** Make these nodes faster where they can be; the nodes that are new. */
+export function makeFaster(nodes) {
+  return nodes.flatMap((node) => fasterSteps(node).map((step) => step())).filter(Boolean)
+}
+
+/** Give these nodes' places back to the host's samplers; the nodes that are new. */
+export function makePlain(nodes) {
+  return nodes.flatMap((node) => plainSteps(node).map((step) => step())).filter(Boolean)
+}
+
+/** All nodes of a workflow, those in its subgraphs once each. */
+export function nodesOf(graph, seen = new Set()) {
+  if (!graph || seen.has(graph)) return []
+  seen.add(graph)
+  return graph.nodes.flatMap((node) => [node, ...nodesOf(node.subgraph, seen)])
+}
+
+function fasterSteps(node) {
+  // One that was taken out a moment ago.
+  if (!node.graph) return []
+  const places = PATCHED[node.type]?.(node) ?? []
+  if (places.some(patcherAt)) return []
+  if (node.type in FASTER) return [() => replace(node, FASTER[node.type])]
+  return places.map((place) => () => putIn(place))
+}
+
+function plainSteps(node) {
+  if (!node.graph) return []
+  if (node.type in PLAIN) return [() => replace(node, PLAIN[node.type])]
+  const patchers = node.type === PATCHER ? [node] : (PATCHED[node.type]?.(node) ?? []).map(patcherAt)
+  return [...new Set(patchers.filter(Boolean))].map((patcher) => () => takeOut(patcher))
+}
+
+/** Where a node gets models from: inputs that are connected. */
+function modelInputs(node) {
+  const places = (node.inputs ?? []).map((input, slot) => ({ node, slot, input }))
+  return places.filter(({ input }) => input.type === "MODEL" && input.link != null)
+}
+
+/** The same of the guider that a sampler gets. */
+function guiderInputs(node) {
+  const guider = node.inputs?.find((input) => input.type === "GUIDER")
+  const link = linkOf(node.graph, guider?.link)
+  const source = link && node.graph.getNodeById(link.origin_id)
+  return source ? modelInputs(source) : []
+}
+
+function patcherAt({ node, input }) {
+  const link = linkOf(node.graph, input.link)
+  const source = link && node.graph.getNodeById(link.origin_id)
+  return source?.type === PATCHER ? source : null
+}
+
+function putIn({ node: target, slot, input }) {
+  const { graph } = target
+  const source = sourceOf(graph, input.link)
+  const patcher = LiteGraph.createNode(PATCHER)
+  if (!patcher) return null
+  patcher.pos = freePlace(graph, target, patcher.size)
+  graph.add(patcher)
+  source.connect(patcher, 0)
+  patcher.connect(0, target, slot)
+  return patcher
+}
+
+function takeOut(patcher) {
+  const { graph } = patcher
+  const source = sourceOf(graph, patcher.inputs[0].link)
+  const targets = targetsOf(graph, patcher.outputs[0])
+  graph.remove(patcher)
+  for (const target of targets) if (source) target.connect(source)
+  return null
+}
+
+function replace(old, type) {
+  const { graph } = old
+  const node = LiteGraph.createNode(type)
+  if (!node) return null
+  copyLooks(old, node)
+  for (const widget of node.widgets ?? []) {
+    const before = old.widgets?.find((one) => one.name === widget.name)
+    if (before) widget.value = before.value
+  }
+  const inputs = old.inputs.map((input) => [input.name, sourceOf(graph, input.link)])
+  const outputs = old.outputs.map((output) => [output.name, targetsOf(graph, output)])
+  graph.remove(old)
+  graph.add(node)
+  for (const [name, source] of inputs) {
+    const slot = node.inputs.findIndex((input) => input.name === name)
+    if (source && slot >= 0) source.connect(node, slot)
+  }
+  for (const [name, targets] of outputs) {
+    const slot = node.outputs.findIndex((output) => output.name === name)
+    for (const target of slot >= 0 ? targets : []) target.connect(sourceAt(graph, node, slot, target.reroute))
+  }
+  return node
+}
+
+function copyLooks(old, node) {
+  node.pos = [...old.pos]
+  node.size = [Math.max(old.size[0], node.size[0]), node.size[1]]
+  for (const field of ["mode", "color", "bgcolor", "shape"]) if (old[field] !== undefined) node[field] = old[field]
+  node.flags = { ...old.flags }
+  if (old.title !== old.constructor.title) node.title = old.title
+}
+
+/** Where a link comes from, as something that a node's input can be connected to. */
+function sourceOf(graph, id) {
+  const link = linkOf(graph, id)
+  if (!link) return null
+  if (link.origin_id === INSIDE.input) {
+    return { connect: (node, slot) => graph.inputs[link.origin_slot].connect(node.inputs[slot], node) }
+  }
+  return sourceAt(graph, graph.getNodeById(link.origin_id), link.origin_slot, link.parentId)
+}
+
+function sourceAt(graph, source, place, reroute) {
+  return {
+    connect: (node, slot) => source.connect(place, node, slot, reroute),
+    connectOut: (output) => graph.outputs[output].connect(source.outputs[place], source)
+  }
+}
+
+/** What an output leads to, as something that can be connected to another source. */
+function targetsOf(graph, output) {
+  const links = (output.links ?? []).map((id) => linkOf(graph, id)).filter(Boolean)
+  return links.map(({ target_id: id, target_slot: slot, parentId: reroute }) => ({
+    reroute,
+    connect: (source) => (id === INSIDE.output ? source.connectOut(slot) : source.connect(graph.getNodeById(id), slot))
+  }))
+}
+
+/** The first place above a node that no other node takes. */
+function freePlace(graph, target, size) {
+  const [x, y] = target.pos
+  for (let top = y - size[1] - 2 * GAP; ; top -= GAP) {
+    if (!graph.nodes.some((node) => overlaps(node, x, top, size))) return [x, top]
+  }
+}
+
+function overlaps({ pos, size }, x, y, [width, height]) {
+  const apart = pos[0] > x + width + GAP || pos[0] + size[0] + GAP < x
+  return !apart && !(pos[1] - GAP > y + height || pos[1] + size[1] + GAP < y)
+}

@@ -1,0 +1,19 @@
+// Words by which people look for a faster sampler, where the node search and the library find it.
+import { say } from "./words.js"
+
+const SAMPLER = "FRDiffKSampler"
+// Some frontends search names alone, and only their first 30 characters.
+const IN_NAME = 3
+
+/** Add the words to the definition that search and library use; on the canvas the node keeps its short name. */
+export function addAliases(definitions) {
+  const place = definitions.findIndex((definition) => definition.name === SAMPLER)
+  if (place < 0) return
+  const definition = definitions[place]
+  const words = say("aliases").split(", ")
+  definitions[place] = {
+    ...definition,
+    display_name: `${definition.display_name}: ${words.slice(0, IN_NAME).join(" ")}`,
+    search_aliases: [...new Set([...(definition.search_aliases ?? []), ...words])]
+  }
+}
