@@ -23,6 +23,16 @@ def solved(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return _untyped(torch.linalg).solve_ex(a, b).result
 
 
+def pieces(tensor: torch.Tensor, sizes: int | list[int]) -> tuple[torch.Tensor, ...]:
+    """A tensor (N, ...) cut along its first dimension, into pieces of one size or of these sizes."""
+    return _untyped(tensor).split(sizes)
+
+
+def unique_rows(tensor: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The different rows (M, C) of a tensor (N, C), and which of them each row is (N,)."""
+    return _untyped(torch).unique(tensor, dim=0, return_inverse=True)
+
+
 def modules_of(network: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
     """A network and all modules in it, by path."""
     return _untyped(network).named_modules()

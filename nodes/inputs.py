@@ -16,7 +16,7 @@ ScheduleType = io.Custom("FRDIFF_SCHEDULE")
 ReportType = io.Custom("FRDIFF_REPORT")
 
 
-def search_aliases(*words: str) -> dict[str, list[str]]:
+def search_aliases(*words: str) -> dict[str, Any]:
     """The words by which a search is to find a node, for its schema; empty where the host's schemas have none."""
     return {"search_aliases": list(words)} if "search_aliases" in {field.name for field in fields(io.Schema)} else {}
 

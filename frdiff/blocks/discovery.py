@@ -133,12 +133,16 @@ def _tensors(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[Argument, to
 def _lengths(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[int]:
     """Of the lists and dictionaries that a call is given, by themselves or as what an object of its own keeps."""
     given = [*args, *kwargs.values()]
-    kept = [inner for value in given if _is_object(value) for inner in vars(value).values()]
-    return [len(value) for value in (*given, *kept) if is_list(value) or is_dict(value)]
+    for value in list(given):
+        given.extend(_fields(value))
+    return [len(value) for value in given if is_list(value) or is_dict(value)]
 
 
-def _is_object(value: Any) -> bool:
-    return hasattr(value, "__dict__") and not isinstance(value, (torch.Tensor, torch.nn.Module, type))
+def _fields(value: Any) -> list[Any]:
+    """What an object keeps; nothing of tensors, networks and classes."""
+    if isinstance(value, (torch.Tensor, torch.nn.Module, type)):
+        return []
+    return list(getattr(value, "__dict__", {}).values())
 
 
 def _shares(output: torch.Tensor, given: torch.Tensor) -> bool:

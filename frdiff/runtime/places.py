@@ -131,11 +131,12 @@ class Places:
     ) -> Hashable:
         """The place of an input by what was seen of it (P, C), of the latent, and at the guessed place."""
         own, of_latent, *at_guess = seen
-        there = [(guess, each) for each in at_guess]
+        there: list[tuple[Positions | None, torch.Tensor]] = [(guess, each) for each in at_guess]
         if x.shape[1:] == latent.shape[1:]:
             # The latent's rows, once for each condition.
             rows = torch.arange(len(x)) % len(latent)
-            there.insert(0, (None, of_latent.unflatten(0, (len(latent), -1))[rows].flatten(0, 1)))
+            channels = of_latent.shape[1]
+            there.insert(0, (None, of_latent.reshape(len(latent), -1, channels)[rows].reshape(-1, channels)))
         for place, values in there:
             scale = scale_of(own, values)
             if scale is not None:
@@ -199,5 +200,5 @@ def _branch_of(branches: dict[int, _Sight], sight: _Sight) -> int:
 
 
 def _apart(now: torch.Tensor, before: torch.Tensor, size: torch.Tensor) -> float:
-    """The distance of two tensors of one shape, relative to the size of a third."""
+    """The distance of two tensors (P, C) or (N, M), relative to the size of a third."""
     return float(norm(now - before) / norm(size).clamp(min=TINY))

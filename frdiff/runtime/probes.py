@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..tensors import is_plain
-from ..typed import norm
+from ..typed import norm, pieces, unique_rows
 
 # Positions of each row of a batch that are looked at: in every part of it, and few enough to cost nothing.
 PROBES = 16
@@ -46,7 +46,7 @@ def samples_of(sizes: torch.Size) -> Positions:
 
 def indices_of(positions: Positions, sizes: torch.Size, device: torch.device) -> tuple[torch.Tensor, ...]:
     """What picks the positions (P,), counted through all of the sizes, in each dimension."""
-    return torch.from_numpy(np.stack(np.unravel_index(positions, sizes))).to(device).unbind()
+    return torch.tensor(np.stack(np.unravel_index(positions, sizes)), device=device).unbind()
 
 
 def taken(x: torch.Tensor, indices: tuple[torch.Tensor, ...]) -> torch.Tensor:
@@ -65,7 +65,7 @@ def read(parts: list[torch.Tensor]) -> list[torch.Tensor]:
         return []
     device = parts[-1].device
     values = torch.cat([part.detach().to(device).flatten() for part in parts]).cpu()
-    cut = values.split([part.numel() for part in parts])
+    cut = pieces(values, [part.numel() for part in parts])
     return [part.view(whole.shape).to(whole.dtype) for part, whole in zip(cut, parts, strict=True)]
 
 
@@ -89,6 +89,7 @@ def rest_of(own: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
 
 
 def _ratio(own: torch.Tensor, there: torch.Tensor) -> float:
+    """The multiple of what lies `there` (P, C) that is in `own` (P, C), by least squares."""
     return float((own * there).sum() / there.square().sum().clamp(min=TINY))
 
 
@@ -96,12 +97,12 @@ def found(vectors: torch.Tensor, x: torch.Tensor) -> tuple[Positions, bool]:
     """Where in `x` (B, C, ...) the vectors (P, C) lie, first or NOWHERE, and whether one of them lies there alone."""
     if x.shape[1] != vectors.shape[1]:
         return (NOWHERE,) * len(vectors), False
-    wanted, place_of = torch.unique(vectors, dim=0, return_inverse=True)
+    wanted, place_of = unique_rows(vectors)
     channels = x.detach().to(vectors.dtype).movedim(1, 0).flatten(1)
-    parts = [_matches(part.to(x.device), channels) for part in wanted.split(CHUNK)]
+    parts = [_matches(part.to(x.device), channels) for part in pieces(wanted, CHUNK)]
     counts, first = torch.cat(parts, dim=1).cpu()
     places = torch.where(counts > 0, first, NOWHERE)[place_of]
-    return tuple(places.tolist()), bool((counts == 1).any())
+    return tuple(map(int, places)), bool((counts == 1).any())
 
 
 def _matches(vectors: torch.Tensor, channels: torch.Tensor) -> torch.Tensor:
