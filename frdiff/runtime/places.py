@@ -152,13 +152,16 @@ class Places:
         return place, "goes on", _branch_of(known.branches.setdefault(place, {}), sight)
 
     def _taken(self, x: torch.Tensor, positions: Positions) -> torch.Tensor:
+        """What an input (R, C, ...) is at P positions: (P, C)."""
         return taken(x, self._indices_of(positions, x.shape[:1] + x.shape[2:], x.device))
 
     def _sampled(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Some numbers (N, M) of a condition's tensor (N, ...)."""
         sizes = tensor.shape[1:]
         return sampled(tensor, self._indices_of(samples_of(sizes), sizes, tensor.device) if sizes else ())
 
     def _indices_of(self, *key: Any) -> tuple[torch.Tensor, ...]:
+        """What picks P positions, (P,) for each dimension; made once."""
         if key not in self._indices:
             self._indices[key] = indices_of(*key)
         return self._indices[key]
@@ -177,6 +180,7 @@ def _near(scale: float, other: float) -> bool:
 
 
 def _alike(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
+    """Whether two conditions are the same, by numbers (N, M) of each of their tensors."""
     if [each.shape for each in a] != [each.shape for each in b]:
         return False
     return all(torch.allclose(one, other, 0, 0, equal_nan=True) or _apart(one, other, one) <= ALIKE
