@@ -93,6 +93,7 @@ class PlanFollower:
 
     def begin(self, sigma: float, x: object) -> Evaluation:
         """The evaluation that begins at `sigma` with input `x` (B, C, ...), None where that is not known."""
+        trusted = self._response is not None
         if not self._order.is_as_rehearsed(sigma):
             self._distrust_rehearsal()
         if x is not None and self._watch:
@@ -103,11 +104,12 @@ class PlanFollower:
         step = self._step_of(sigma)
         self._replan(step)
         planned = self._planned(step)
-        done = planned if self._may_skip(planned) else StepPlan(StepKind.FULL)
+        # What is remembered does not answer for a latent that something else has changed.
+        changed = trusted and self._response is None
+        done = planned if self._may_skip(planned) and not changed else StepPlan(StepKind.FULL)
         # Raw outputs are remembered as they are, whatever they count for.
         prediction = Prediction(bool(self.stochastic), self._level_of(sigma))
-        after_skip = bool(self._evaluations) and self._evaluations[-1].planned.kind is StepKind.SKIP
-        tests = self._guard is not None and after_skip
+        tests = self._guard is not None and any(each.planned.kind is StepKind.SKIP for each in self._evaluations[-1:])
         evaluation = Evaluation(
             len(self._evaluations) + 1, step, planned, done, self.max_age, tests, prediction, self._order.is_rehearsed
         )
