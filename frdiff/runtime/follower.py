@@ -139,7 +139,7 @@ class PlanFollower:
     def tested(self, error: float) -> None:
         """Note the relative error of the forecasts that a computed evaluation has tested."""
         if self._guard:
-            self._guard.tested(error, bool(self.stochastic))
+            self._guard.tested(error)
 
     def reasons(self) -> Iterable[Reason]:
         """What the plan could not do."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-# Of what the network says of its input: above it, answering nothing at all would have been nearer to the truth. Where
-# noise is added early answers are farther off, to no effect.
-TOLERANCE_RAW, TOLERANCE_X0 = 1.0, 1.5
+# Of what the network says of its input. The keyframe that tests lies twice as far ahead as the nearest skipped step, so
+# that there answering nothing at all would have been as near to the truth.
+TOLERANCE = 2.0
 
 
 class Guard:
@@ -14,12 +14,9 @@ class Guard:
         self._distrusts = False
         self.computed = 0
 
-    def tested(self, error: float, x0: bool) -> None:
-        """Note the relative error that a forecast would have had at an evaluation that was computed.
-
-        `x0` says that it is one of a denoised latent.
-        """
-        self._distrusts = not error <= (TOLERANCE_X0 if x0 else TOLERANCE_RAW)
+    def tested(self, error: float) -> None:
+        """Note the relative error that a forecast would have had at an evaluation that was computed."""
+        self._distrusts = not error <= TOLERANCE
 
     def allows_skip(self) -> bool:
         """Whether a planned skip may be made; a refusal is counted."""

@@ -118,13 +118,11 @@ def test_what_inpainting_keeps_does_not_count():
 
 def test_the_guard_stops_skipping_after_a_ruinous_forecast_until_one_is_not():
     guard = Guard()
-    guard.tested(0.9, x0=False)
+    guard.tested(1.9)
     assert guard.allows_skip()
-    guard.tested(1.1, x0=True)
-    assert guard.allows_skip()
-    guard.tested(1.1, x0=False)
+    guard.tested(2.1)
     assert [guard.allows_skip() for _ in range(3)] == [False, False, False]
-    guard.tested(0.1, x0=False)
+    guard.tested(0.1)
     assert guard.allows_skip() and guard.computed == 3
-    guard.tested(float("nan"), x0=True)
+    guard.tested(float("nan"))
     assert not guard.allows_skip()
