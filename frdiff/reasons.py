@@ -45,10 +45,15 @@ CFG_PP = Reason(
     "cfg-pp",
     "The sampler uses the unconditional output by itself (CFG++): with a cfg above 2, fewer steps serve better.",
 )
+CHANGED = Reason(
+    "latent-changed",
+    "Steps were computed in full: something beside the sampler changes its latent, and what is remembered does not "
+    "answer for that.",
+)
 CONTRADICTED = Reason(
     "not-as-rehearsed",
-    "The run was planned again as with an unknown sampler: something beside the sampler changes its latent, or asks "
-    "the model besides it.",
+    "The run was planned again as with an unknown sampler: something beside the sampler asks the model, or at other "
+    "noise levels.",
 )
 UNWATCHED = Reason(
     "unwatched",

@@ -14,6 +14,7 @@ from ..planning.schedule import Schedule
 from ..reasons import (
     CFG_PP,
     CFG_PP_MULTISTEP,
+    CHANGED,
     CONTRADICTED,
     GUARDED,
     NOTHING_TO_SKIP,
@@ -93,20 +94,19 @@ class PlanFollower:
 
     def begin(self, sigma: float, x: object) -> Evaluation:
         """The evaluation that begins at `sigma` with input `x` (B, C, ...), None where that is not known."""
-        trusted = self._response is not None
         if not self._order.is_as_rehearsed(sigma):
             self._distrust_rehearsal()
         if x is not None and self._watch:
             self._watch.arrived(x)
+            if self._response and self._watch.contradicted:
+                self.refuse(CHANGED)
             if self._watch.contradicted or self._watch.lost:
                 # What cannot be seen cannot be held against the rehearsal, either.
                 self._distrust_rehearsal()
         step = self._step_of(sigma)
         self._replan(step)
         planned = self._planned(step)
-        # What is remembered does not answer for a latent that something else has changed.
-        changed = trusted and self._response is None
-        done = planned if self._may_skip(planned) and not changed else StepPlan(StepKind.FULL)
+        done = planned if self._may_skip(planned) else StepPlan(StepKind.FULL)
         # Raw outputs are remembered as they are, whatever they count for.
         prediction = Prediction(bool(self.stochastic), self._level_of(sigma))
         tests = self._guard is not None and any(each.planned.kind is StepKind.SKIP for each in self._evaluations[-1:])
@@ -149,7 +149,7 @@ class PlanFollower:
             yield CFG_PP
         if self._watch and self._watch.lost:
             yield UNWATCHED
-        elif self._distrusted:
+        elif self._distrusted and not self._refusal:
             yield CONTRADICTED
         # What was refused has no plan that could be told.
         shortfall = None if self._refusal else self._schedule.shortfall(self._run)

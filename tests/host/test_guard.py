@@ -41,7 +41,8 @@ def test_the_guard_never_makes_a_run_less_faithful(subject, engine, rule, speedu
 def test_the_guard_acts_on_bad_forecasts(host, engine):
     rule = engine("forecasting.rules").FORECASTERS["linear"]
     schedule = changed(engine("planning.presets").for_speedup(4.0), forecaster=rule, repair=0.0, measures=False)
-    (error, guarded), (without, free) = guarded_and_not(demo_subject(host, "dit"), schedule)
+    subject, settings = demo_subject(host, "dit"), {"sampler": "dpmpp_2m", "cfg": 10.0}
+    (error, guarded), (without, free) = guarded_and_not(subject, schedule, **settings)
     assert guarded.counts["full"] > free.counts["full"] and error < without
 
 

@@ -109,7 +109,8 @@ def test_several_evaluations_that_are_only_watched(subject, attaching, name):
     assert all(record.kind == "full" for record in report.records if record.step == last)
 
 
-SHIFTS = {"down": -0.3, "up": 0.2}
+# Further up than a little is above all noise levels of a flow model, where it answers at random.
+SHIFTS = {"down": -0.3, "up": 0.1}
 
 
 @pytest.mark.parametrize("solver", ["euler", "dpmpp_2m", "heun"])
@@ -179,9 +180,8 @@ def test_a_latent_that_something_else_changes(subject, attaching, name, solver):
         return blending(comfy.samplers.sampler_object(solver), range(4, 9), CHANGES[name])
 
     error, fewer, report = errors(subject, attaching, made, 12)
-    assert "not-as-rehearsed" in codes(report)
-    # Plain runs of fewer steps are changed at other levels, so that they are far off by themselves.
-    assert error < fewer
+    assert "latent-changed" in codes(report)
+    assert [record.kind for record in report.records[-6:]] == ["full"] * 6
 
 
 @pytest.mark.parametrize("solver", ["euler", "heun", "dpmpp_2m", "res_multistep", "ipndm", "deis", "uni_pc", "lms"])
