@@ -79,7 +79,7 @@ class PriorSchedule(Schedule):
     def _count(self, run: SamplingRun) -> int:
         """Full steps that bring the counted cost nearest to `steps / speedup` (docs/math.md, equation 2.6)."""
         fewest = max(math.ceil(run.length * FEWEST_OF_ALL), math.ceil(FEWEST * run.evaluations_per_step))
-        if run.length <= SHORT:
+        if 0 < run.length <= SHORT:
             fewest = run.length - (run.times[-2] < NEXT_TO_NONE)
         return min(max(round(run.length / self.speedup), fewest), run.length)
 
