@@ -8,7 +8,10 @@ TOLERANCE = 2.0
 
 
 class Guard:
-    """Says when planned skips are to be computed instead: from a ruinous forecast on, until one is not."""
+    """Says when planned skips are to be computed instead: from a ruinous forecast on, until one is not.
+
+    `computed` counts the skips that were refused.
+    """
 
     def __init__(self) -> None:
         self._distrusts = False
