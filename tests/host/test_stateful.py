@@ -7,7 +7,7 @@ from subjects import extra_node
 from tiny_host import Counting, flat, load
 from tiny_table import WAN, _wan
 
-STEPS = 6
+STEPS = 9
 
 
 @pytest.fixture
