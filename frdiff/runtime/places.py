@@ -14,6 +14,7 @@ from ..tensors import is_plain, tensors_in
 from ..typed import norm
 from .probes import (
     NOWHERE,
+    TINY,
     Positions,
     found,
     indices_of,
@@ -34,7 +35,6 @@ AS_FAR, SLACK, FARTHEST = 2.0, 0.02, 0.7
 BRANCHES = 64
 # Conditions and scales are the same where they differ by at most so much, relatively: some packs make them anew.
 ALIKE = 0.05
-TINY = 1e-30
 T = TypeVar("T")
 
 

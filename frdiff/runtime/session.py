@@ -50,9 +50,7 @@ class Session:
         self._follower = PlanFollower(schedule, facts)
         self._own_state = OwnState()
         self._reuse_check = ReuseCheck(self._stages, self._budget)
-        self._answers = Answers(
-            options, facts, self._follower, self._budget, self._stages, self._count
-        )
+        self._answers = Answers(options, facts, self._follower, self._budget, self._stages, self._count)
         self._evaluation: Evaluation | None = None
         self._started = time.perf_counter()
         self.report = RunReport(schedule.name, self._follower.steps, forecaster=options.forecaster.name)

@@ -37,6 +37,12 @@ def engine(pack):
     return lambda name: sys.modules[f"{pack.__name__}.frdiff.{name}"]
 
 
+@pytest.fixture(scope="session")
+def attaching(pack):
+    """The module that attaches the engine to a model."""
+    return sys.modules[f"{pack.__name__}.nodes.host.attach"]
+
+
 class Demo(DemoModel):
     """A demo model with two encoded prompts."""
 

@@ -33,11 +33,6 @@ def subject(host, request):
 
 
 @pytest.fixture(scope="module")
-def attaching(pack):
-    return importlib.import_module(f"{pack.__name__}.nodes.host.attach")
-
-
-@pytest.fixture(scope="module")
 def rehearsed(host, pack):
     """What a sampler function does on SIGMAS."""
     import comfy.samplers

@@ -14,13 +14,13 @@ def panel(pack):
 
 
 @pytest.fixture
-def plans(pack):
-    return importlib.import_module(f"{pack.__name__}.frdiff.planning.plan")
+def plans(engine):
+    return engine("planning.plan")
 
 
 @pytest.fixture
-def reporting(pack):
-    return importlib.import_module(f"{pack.__name__}.frdiff.reporting.report")
+def reporting(engine):
+    return engine("reporting.report")
 
 
 def follow(pace, reporting, plan, took, upto):

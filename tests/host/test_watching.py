@@ -62,13 +62,6 @@ def attached(subject, pack_module):
     return pack_module.attach(subject.model, pack_module.chosen(2.0, None), reports.append), reports
 
 
-@pytest.fixture(scope="module")
-def attaching(pack):
-    import importlib
-
-    return importlib.import_module(f"{pack.__name__}.nodes.host.attach")
-
-
 WRAPPED = {
     "a tuple": (lambda x: (x, None), lambda made: made[0]),
     "a dictionary": (lambda x: {"x0": x}, lambda made: made["x0"]),

@@ -74,10 +74,8 @@ def rolling(chance):
 
 
 def flipping(chance):
-    dims, when = chance.choice([(-1,), (-2,), (-1, -2)]), _when(chance)
-    return lambda network, x, t, c, step: (
-        network(x.flip(dims), t, c).flip(dims) if when(step) else network(x, t, c)
-    )
+    dims = chance.choice([(-1,), (-2,), (-1, -2)])
+    return _sometimes(chance, lambda network, x, t, c: network(x.flip(dims), t, c).flip(dims))
 
 
 def cropping(chance):
@@ -109,29 +107,29 @@ def reordering(chance):
     return wrapper
 
 
+def _sometimes(chance, change):
+    """A wrapper that changes the network's calls in some steps."""
+    when = _when(chance)
+    return lambda network, x, t, c, step: change(network, x, t, c) if when(step) else network(x, t, c)
+
+
 def shuffling(chance):
     """The rows of the batch in another order."""
-    when = _when(chance)
 
-    def wrapper(network, x, t, c, step):
-        if not when(step):
-            return network(x, t, c)
+    def shuffled(network, x, t, c):
         order = torch.arange(len(x)).flip(0)
         return network(x[order], t[order], _rows(c, order))[order]
 
-    return wrapper
+    return _sometimes(chance, shuffled)
 
 
 def splitting(chance):
     """A call for each row of the batch."""
-    when = _when(chance)
 
-    def wrapper(network, x, t, c, step):
-        if not when(step):
-            return network(x, t, c)
+    def split(network, x, t, c):
         return torch.cat([network(x[i:i + 1], t[i:i + 1], _rows(c, slice(i, i + 1))) for i in range(len(x))])
 
-    return wrapper
+    return _sometimes(chance, split)
 
 
 def joining(chance):
