@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+from demo.setting import Setting
 from demo.training_data import STYLES, favoured_names, split_words
 
 # Pictures of different prompts in one run. EasyCache decides once for all of them.
@@ -12,20 +13,6 @@ BATCH = 8
 KINDS = ("known", "paired", "noise")
 UNKNOWN_WORDS = ("of", "a", "cinematic", "portrait", "masterpiece", "ancient", "neon", "with", "misty", "detailed")
 EMPTY_LATENTS = {"unet": (4, 16, 16), "dit": (4, 16, 16), "rough": (3, 32, 32)}
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What a template or a forum says to choose."""
-
-    model: str
-    sampler: str
-    scheduler: str
-    steps: int
-    cfg: float
-
-    def __str__(self) -> str:
-        return f"{self.model} {self.sampler} {self.scheduler} {self.steps} cfg {self.cfg:g}"
 
 
 def _settings(model: str, *rows: str) -> list[Setting]:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from demo.setting import Setting
 from setup import ROOT
 from setup.host import Host
 from setup.installing import Say
@@ -37,20 +38,6 @@ PLAIN = "plain"
 COLUMNS = (
     "setting", "run", "steps", "full", "partial", "skip", "seconds", "speedup", "psnr", "ssim",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What people choose for a model, as templates and forums say."""
-
-    model: str
-    sampler: str
-    scheduler: str
-    steps: int
-    cfg: float
-
-    def __str__(self) -> str:
-        return f"{self.model}, {self.sampler} {self.scheduler}, {self.steps} steps, cfg {self.cfg:g}"
 
 
 SETTINGS = {
@@ -99,9 +86,13 @@ def rival_of(name: str) -> str:
     return name.replace("frdiff", "fewer")
 
 
+def _words(setting: Setting) -> str:
+    return f"{setting.model}, {setting.sampler} {setting.scheduler}, {setting.steps} steps, cfg {setting.cfg:g}"
+
+
 def measure(client: Client, name: str, setting: Setting, say: Say) -> list[Round]:
     """One round to warm up, which is not counted, then two rounds per prompt; saves the pictures."""
-    say(f"{setting}: warming up ...")
+    say(f"{_words(setting)}: warming up ...")
     _round(client, setting, PROMPTS[0], WARM_UP_SEED)
     rounds = []
     for number, prompt in enumerate(RUNS):
@@ -115,7 +106,7 @@ def measure(client: Client, name: str, setting: Setting, say: Say) -> list[Round
 def write_report(host: Host, rounds: dict[str, list[Round]]) -> dict[str, Any]:
     """Compare the pictures, write sheet.png and report.json, and return the report."""
     layout = {
-        "settings": {name: str(SETTINGS[name]) for name in rounds}, "prompts": list(RUNS), "shown": len(PROMPTS),
+        "settings": {name: _words(SETTINGS[name]) for name in rounds}, "prompts": list(RUNS), "shown": len(PROMPTS),
         "runs": {name: {run: _caption(run, ran[0][run]) for run in ran[0]} for name, ran in rounds.items()},
     }  # fmt: skip
     command = host.command(str(PICTURES), str(OUTPUT), json.dumps(layout))
