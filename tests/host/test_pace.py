@@ -90,7 +90,7 @@ def test_the_report_of_a_run_is_kept_for_those_who_ask(panel, host, demo, monkey
     from aiohttp import test_utils, web
 
     live, routes = panel("live"), panel("routes")
-    server = types.SimpleNamespace(client_id="tab", send_sync=lambda *_: None)
+    server = types.SimpleNamespace(client_id="pace", send_sync=lambda *_: None)
     monkeypatch.setattr(live, "prompt_server", lambda: server)
     node = types.SimpleNamespace(
         hidden=types.SimpleNamespace(unique_id="5", extra_pnginfo={"workflow": {"id": "w"}}),
@@ -105,11 +105,11 @@ def test_the_report_of_a_run_is_kept_for_those_who_ask(panel, host, demo, monkey
         app.router.add_get("/frdiff/support", routes.support_route)
         app.router.add_post("/frdiff/forget", routes.forget_route)
         async with test_utils.TestClient(test_utils.TestServer(app)) as client:
-            before = await (await client.get("/frdiff/support?client=tab&workflow=w")).json()
-            other = await (await client.get("/frdiff/support?client=tab&workflow=v")).json()
-            forgot = await client.post("/frdiff/forget", data=json.dumps({"client": "tab", "workflow": "w"}))
+            before = await (await client.get("/frdiff/support?client=pace&workflow=w")).json()
+            other = await (await client.get("/frdiff/support?client=pace&workflow=v")).json()
+            forgot = await client.post("/frdiff/forget", data=json.dumps({"client": "pace", "workflow": "w"}))
             wrong = await client.post("/frdiff/forget", data="no JSON")
-            after = await (await client.get("/frdiff/support?client=tab&workflow=w")).json()
+            after = await (await client.get("/frdiff/support?client=pace&workflow=w")).json()
             return before, other, after, (forgot.status, wrong.status)
 
     before, other, after, statuses = asyncio.run(ask())
@@ -118,7 +118,7 @@ def test_the_report_of_a_run_is_kept_for_those_who_ask(panel, host, demo, monkey
     assert kept["model"] == type(demo.model.model).__name__
     assert kept["network"] == type(demo.model.model.diffusion_model).__name__
     assert before["versions"]["frdiff"] and before["versions"]["torch"] and other["runs"] == after["runs"] == []
-    assert statuses == (200, 400) and live.RUNS.of("tab") == []
+    assert statuses == (200, 400) and live.RUNS.of("pace") == []
 
 
 def test_words_for_the_search_are_in_the_schema_where_it_has_them(host):
