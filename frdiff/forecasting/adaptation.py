@@ -43,12 +43,14 @@ class Gain:
 
     Guidance enlarges what forecasts miss, so the errors are those of the guided output. `x0` says that denoised
     latents are forecast: only there the input brings noise that no older output knows. `multistep` says that a sampler
-    uses outputs again in later steps. Nothing here makes the device wait.
+    uses outputs again in later steps, `cfg_pp` that it takes those of single conditions: then the input's share in the
+    guided output is not what it needs. Nothing here makes the device wait.
     """
 
-    def __init__(self, x0: bool, multistep: bool = False) -> None:
-        self._x0 = x0
-        self._trust = (TRUST_X0, TRUST_INPUT) if x0 else (TRUST_MULTISTEP if multistep else TRUST_RAW,)
+    def __init__(self, x0: bool, multistep: bool = False, cfg_pp: bool = False) -> None:
+        self._x0, self._follows_input = x0, x0 and not cfg_pp
+        forecast = TRUST_X0 if x0 else TRUST_MULTISTEP if multistep else TRUST_RAW
+        self._trust = (forecast, TRUST_INPUT) if self._follows_input else (forecast,)
         self._trials: dict[Hashable, Trial] = {}
         self._answers: dict[Hashable, torch.Tensor] = {}
         # (B, K, K + 1): the sums of equation 7.2, those of the right side last.
@@ -72,7 +74,7 @@ class Gain:
         if all(is_plain(value) and value.shape == truth.shape for value in (*outputs, truth, x)):
             known, true, given = [_sampled(output) for output in outputs], _sampled(truth), _sampled(x).to(truth)
             repeat = known[-1]
-            directions = [combine(weights, known) - repeat, *([given - repeat] if self._x0 else [])]
+            directions = [combine(weights, known) - repeat, *([given - repeat] if self._follows_input else [])]
             change = true - given if self._x0 else true
             self._trials[key] = Trial(torch.stack(directions), true - repeat, change, truth.shape)
 
@@ -108,7 +110,7 @@ class Gain:
         rows = shares.to(forecast).repeat(len(forecast) // len(shares), 1)
         each = [row.view(-1, *[1] * (forecast.ndim - 1)) for row in rows.unbind(dim=1)]
         answer = repeat + each[0] * (forecast - repeat)
-        return answer + each[1] * (x.to(forecast) - repeat) if self._x0 else answer
+        return answer + each[1] * (x.to(forecast) - repeat) if self._follows_input else answer
 
     def _errors(self, directions: torch.Tensor, truth: torch.Tensor, change: torch.Tensor) -> torch.Tensor:
         """The relative errors (B,) of the answer by directions (B, K, N), against `change` (B, N).

@@ -59,7 +59,7 @@ class Answers:
         self._invariants = Invariants(budget.store)
         self._x0: bool = bool(follower.stochastic)
         self._repair = self._repair_of(facts)
-        self._gain = Gain(self._x0, follower.multistep) if options.measures else None
+        self._gain = self._new_gain() if options.measures else None
         self._errors: list[torch.Tensor] = []
         self._held: dict[Hashable, tuple[Stage, ...]] = {}
         self._compiled: set[int] = set()
@@ -84,13 +84,16 @@ class Answers:
             # What was remembered of raw outputs is of no use when the run has shown that noise is added.
             self.forget()
             self._repair, self._x0 = None, evaluation.prediction.x0
-            self._gain = Gain(self._x0, self._follower.multistep) if self._gain else None
+            self._gain = self._new_gain() if self._gain else None
         self._errors.clear()
         if self._gain:
             self._gain.begin()
         if self._repair and evaluation.step < len(self._levels):
             # What the model is told may be shifted.
             self._levels[evaluation.step] = level_of_remembered(evaluation.level, self._x0)
+
+    def _new_gain(self) -> Gain:
+        return Gain(self._x0, self._follower.multistep, self._follower.cfg_pp)
 
     def noted(self, key: Hashable, result: Any) -> None:
         """Note what a call gave the guider."""

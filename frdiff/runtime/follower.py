@@ -12,19 +12,9 @@ from ..planning.plan import Plan, StepKind, StepPlan
 from ..planning.run import sampling_run, with_ends, with_positions
 from ..planning.schedule import Schedule
 from ..reasons import (
-    CFG_PP,
-    CFG_PP_MULTISTEP,
-    CHANGED,
-    CONTRADICTED,
-    GUARDED,
-    NOTHING_TO_SKIP,
-    OTHER_CACHE,
-    OWN_LEVELS,
-    SEVERAL,
-    UNWATCHED,
-    UPWARD,
-    Reason,
-)
+    CFG_PP, CFG_PP_MULTISTEP, CHANGED, CONTRADICTED, GUARDED, NOTHING_TO_SKIP, OTHER_CACHE, OWN_LEVELS, SEVERAL, UNWATCHED,
+    UPWARD, Reason,
+)  # fmt: skip
 from ..sampler.noise_levels import SIGMA_TOLERANCE, NoiseLevel
 from ..sampler.recursion import LinearRecursion
 from ..sampler.watch import SamplerWatch
@@ -145,7 +135,7 @@ class PlanFollower:
         """What the plan could not do."""
         if self._refusal:
             yield self._refusal
-        elif self._response.cfg_pp if self._response else self._watch and self._watch.cfg_pp:
+        elif self.cfg_pp:
             yield CFG_PP
         if self._watch and self._watch.lost:
             yield UNWATCHED
@@ -168,6 +158,12 @@ class PlanFollower:
         return self._watch.stochastic if self._watch else None
 
     @property
+    def cfg_pp(self) -> bool:
+        """Whether the sampler is known to take the outputs of single conditions."""
+        known = self._response or self._watch
+        return bool(known and known.cfg_pp)
+
+    @property
     def steps(self) -> int:
         """The number of solver steps."""
         return max(len(self.sigmas) - 1, 0)
@@ -185,9 +181,8 @@ class PlanFollower:
             return UPWARD
         # The noise levels of a flow model are its times.
         is_flow = abs(self._level_of(0.5).time - 0.5) <= SIGMA_TOLERANCE
-        cfg_pp = self._response is not None and self._response.cfg_pp
         several = self._run.multistep or self._run.step_of_evaluation
-        return CFG_PP_MULTISTEP if cfg_pp and is_flow and several else None
+        return CFG_PP_MULTISTEP if self.cfg_pp and is_flow and several else None
 
     def _planned(self, step: int) -> StepPlan:
         steps = self.plan.step_of_evaluation
