@@ -81,6 +81,11 @@ class Engine(Protocol[Report_co]):
     `end_evaluation`, for each evaluation of the sampler; and `close` once, also when the run failed.
     """
 
+    @property
+    def looks_at_inputs(self) -> bool:
+        """Whether streams have to be told apart by what calls are shown; that may wait for the device."""
+        ...
+
     def reserve(self, output_bytes: int, stage_bytes: int) -> int:
         """The bytes that it expects to remember, when an evaluation's outputs and all stages take so many."""
         ...

@@ -37,6 +37,8 @@ class Recorder:
     they add to an evaluation, and the watch.
     """
 
+    looks_at_inputs = True
+
     def __init__(
         self, facts: RunFacts, families: Mapping[str, Family] | None = None, anchor_every: int = 0
     ) -> None:

@@ -38,6 +38,8 @@ class Rollout:
     Up to the first step whose plan is not a plain full one, the run is the recorded one.
     """
 
+    looks_at_inputs = True
+
     def __init__(
         self,
         plan: Plan,

@@ -159,7 +159,7 @@ class Answers:
         evaluation, network, store = planned.evaluation, planned.call.network, self._budget.store
         stream = store.start(planned.key)
         held = self._held[planned.key] = self._budget.stages_of(network) if planned.plan.keeps_stages else ()
-        learning = self._stages.watching(network) if self._follower.keeps_stages else nullcontext()
+        learning = self._stages.watching(network) if self._follower.plan.keeps_stages else nullcontext()
         with learning, self._swapped(planned.call, StageCall(held, stream, store).remembering()):
             output = self._computed(compute)
         if not can_be_forecast(output) or stream.outputs and not same_shapes(stream.outputs[-1], output):

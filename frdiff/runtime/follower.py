@@ -12,9 +12,19 @@ from ..planning.plan import Plan, StepKind, StepPlan
 from ..planning.run import sampling_run, with_ends, with_positions
 from ..planning.schedule import Schedule
 from ..reasons import (
-    CFG_PP, CFG_PP_MULTISTEP, CHANGED, CONTRADICTED, GUARDED, NOTHING_TO_SKIP, OTHER_CACHE, OWN_LEVELS, SEVERAL, UNWATCHED,
-    UPWARD, Reason,
-)  # fmt: skip
+    CFG_PP,
+    CFG_PP_MULTISTEP,
+    CHANGED,
+    CONTRADICTED,
+    GUARDED,
+    NOTHING_TO_SKIP,
+    OTHER_CACHE,
+    OWN_LEVELS,
+    SEVERAL,
+    UNWATCHED,
+    UPWARD,
+    Reason,
+)
 from ..sampler.noise_levels import SIGMA_TOLERANCE, NoiseLevel
 from ..sampler.recursion import LinearRecursion
 from ..sampler.watch import SamplerWatch
@@ -160,8 +170,7 @@ class PlanFollower:
     @property
     def cfg_pp(self) -> bool:
         """Whether the sampler is known to take the outputs of single conditions."""
-        known = self._response or self._watch
-        return bool(known and known.cfg_pp)
+        return bool((known := self._response or self._watch) and known.cfg_pp)
 
     @property
     def steps(self) -> int:
@@ -186,7 +195,7 @@ class PlanFollower:
 
     def _planned(self, step: int) -> StepPlan:
         steps = self.plan.step_of_evaluation
-        place = self._order.place_in(steps) if self._by_evaluation else self._step_to_follow(step)
+        place = self._order.place_in(steps) if self.plan.by_evaluation else self._step_to_follow(step)
         return self.plan[place] if place < len(self.plan) else StepPlan(StepKind.FULL)
 
     def _step_of(self, sigma: float) -> int:
@@ -247,9 +256,5 @@ class PlanFollower:
         return tuple(sorted(each for each in made if each < step))
 
     def _make_plan(self) -> None:
-        schedule = Schedule("refused") if self._refusal else self._schedule
-        self.plan: Plan = schedule.plan(self._run)
+        self.plan: Plan = (Schedule("refused") if self._refusal else self._schedule).plan(self._run)
         self.max_age = MAX_AGE_PER_STEP * self.plan.longest_gap
-        self.keeps_stages = self.plan.keeps_stages
-        self.keeps_outputs = self.plan.reuses
-        self._by_evaluation = self.plan.by_evaluation

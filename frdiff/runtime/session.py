@@ -65,10 +65,15 @@ class Session:
         """The run's noise levels, one more than there are steps."""
         return self._follower.sigmas
 
+    @property
+    def looks_at_inputs(self) -> bool:
+        """Whether calls may be answered from what was remembered of their streams."""
+        return self._follower.plan.reuses
+
     def reserve(self, output_bytes: int, stage_bytes: int) -> int:
         """Note and return the bytes that this run expects to remember, at most what its budget and plan allow."""
-        wanted = self._budget.wanted(output_bytes, stage_bytes if self._follower.keeps_stages else 0)
-        self.report.bytes_reserved = wanted if self._follower.keeps_outputs else 0
+        wanted = self._budget.wanted(output_bytes, stage_bytes if self._follower.plan.keeps_stages else 0)
+        self.report.bytes_reserved = wanted if self._follower.plan.reuses else 0
         return self.report.bytes_reserved
 
     def begin_evaluation(self, sigma: float, x: object = None) -> None:
@@ -77,7 +82,7 @@ class Session:
         evaluation = self._evaluation = self._follower.begin(sigma, x)
         kinds = evaluation.plan.kind.value, evaluation.planned.kind.value
         self.report.records.append(StepRecord(evaluation.step, sigma, *kinds, evaluation.plan.mix))
-        if self._follower.keeps_outputs:
+        if self._follower.plan.reuses:
             self._answers.prepare(evaluation)
             self._reuse_check.begin(evaluation)
         self._observe(self)
@@ -127,7 +132,7 @@ class Session:
             report.add_reason(ELSEWHERE.of(count=report.answered_elsewhere))
         if report.reuse_is_slower:
             report.add_reason(SLOWER)
-        if self._answers.compiled_whole and self._follower.keeps_stages:
+        if self._answers.compiled_whole and self._follower.plan.keeps_stages:
             report.add_reason(TAKEN_APART)
         self._answers.forget()
         self._stages.clear()
@@ -135,7 +140,7 @@ class Session:
 
     def _attempt(self, evaluation: Evaluation, key: Hashable, call: NetworkCall) -> Any:
         record = self.report.records[-1]
-        if not self._follower.keeps_outputs:
+        if not self._follower.plan.reuses:
             with self._clock.measure(record, call.device):
                 return self._answers.computed_alone(key, call)
         with self._lock:
@@ -154,7 +159,7 @@ class Session:
         self._follower.computed_instead()
         record = self.report.records[-1]
         record.kind, record.mix = StepKind.FULL.value, 1.0
-        return StepPlan(StepKind.FULL, keeps_stages=self._follower.keeps_stages)
+        return StepPlan(StepKind.FULL, keeps_stages=self._follower.plan.keeps_stages)
 
     def _count(self) -> None:
         with self._lock:

@@ -161,7 +161,7 @@ class _RunWrappers:
             lists = control and {name: list(residuals) for name, residuals in control.items()}
             return executor(x, t, c_concat, c_crossattn, lists, options, **kwargs)
 
-        conditioning = c_crossattn, kwargs
+        conditioning = (c_crossattn, kwargs) if self._engine.looks_at_inputs else None
         stream, elsewhere = self._streams.of(x, level, options, control, model, network, conditioning)
         # The network is given each part of the latent by itself.
         latent = unpack_latents(x, kwargs["latent_shapes"]) if "latent_shapes" in kwargs else x

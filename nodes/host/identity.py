@@ -36,10 +36,11 @@ class Streams:
     ) -> tuple[Hashable, bool]:  # fmt: skip
         """The stream of a call at the noise level `sigma`, and whether its kind was about something else before.
 
-        `conditioning` holds what else the network is given.
+        `conditioning` holds what else the network is given; without it neither that nor the input is looked at, and
+        calls of the same kind are told apart by their order alone.
         """
         kind = call_key(x, options, control, model, self._names), self._level(sigma)
-        about, elsewhere = self._places.of(kind, x, conditioning)
+        about, elsewhere = (None, False) if conditioning is None else self._places.of(kind, x, conditioning)
         return self._numbers.numbered((kind, about), network), elsewhere
 
     def _level(self, sigma: float) -> int:

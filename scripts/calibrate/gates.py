@@ -102,6 +102,8 @@ class GatedRun:
     `gates` are (steps,), 1 where a step is open and 0 where it is closed.
     """
 
+    looks_at_inputs = True
+
     def __init__(self, gates: torch.Tensor, facts: RunFacts, stand_ins: StandIns) -> None:
         self._gates = gates
         self._sigmas = facts.sigmas

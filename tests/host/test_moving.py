@@ -5,7 +5,7 @@ import uuid
 
 import pytest
 import torch
-from subjects import demo_subject, extra_node, relative, video_subject
+from subjects import custom_schedule, demo_subject, extra_node, relative, video_subject
 
 STEPS = 12
 
@@ -153,3 +153,14 @@ def test_conditions_with_new_ids_at_each_step_are_recognised(subject, pack, monk
         )["samples"]  # fmt: skip
     expected, report = subject.frdiff(steps=STEPS)
     assert torch.equal(latent, expected) and reports[0].counts == report.counts and not codes(reports[0])
+
+
+@pytest.mark.parametrize("reuses", [False, True])
+def test_what_is_computed_in_full_is_not_looked_at(host, pack, monkeypatch, reuses):
+    """Looking waits for the device, and a run that reuses nothing has no use for it."""
+    places = importlib.import_module(f"{pack.__name__}.frdiff.runtime.places")
+    seen, read = [], places.read
+    monkeypatch.setattr(places, "read", lambda parts: seen.append(parts) or read(parts))
+    schedule = None if reuses else custom_schedule(host)
+    _, report = demo_subject(host, "unet").frdiff(schedule=schedule, steps=STEPS)
+    assert len(report.records) == STEPS and bool(seen) is reuses
