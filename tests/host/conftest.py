@@ -54,7 +54,9 @@ class Demo(DemoModel):
         self.positive = self.encode("grinning face, 3d")
         self.negative = self.encode("")
 
-    def sample(self, model=None, steps=STEPS, cfg=3.0, sampler="euler", scheduler="normal", batch=1, seed=1, denoise=1.0):
+    def sample(
+        self, model=None, steps=STEPS, cfg=3.0, sampler="euler", scheduler="normal", batch=1, seed=1, denoise=1.0
+    ):
         latent = {"samples": torch.zeros(batch, 4, 16, 16)}
         with torch.inference_mode():
             return self.host.common_ksampler(
