@@ -24,7 +24,7 @@ REPAIR = 0.75
 # By the number of outputs that a forecast knows.
 DEVIATION_BESIDES_DRIFT = {1: 0.6, 2: 0.3}
 SHORTEST_GAP_CAP = 8
-# Where the sampler adds noise and uses outputs again, a run from a lower flow time computes its second step.
+# Where a sampler adds a little noise and uses outputs again, a run from a lower flow time computes its second step.
 PURE_NOISE = 0.98
 # Computed in full at least: so many steps, and so many of all. Distilled models, with four steps, are left as they are.
 FEWEST, FEWEST_OF_ALL = 5, 1 / 12
@@ -65,7 +65,8 @@ class PriorSchedule(Schedule):
             # What is made of early outputs is gone by the end, however many of them are left out in a row.
             found = (0, *range(run.length - passed - count + 1, run.length - passed))
         else:
-            found = _keyframes(run.times[passed:], weights[passed:], run.stochastic, run.multistep, count)
+            by_differences = run.multistep and run.keeps_noise
+            found = _keyframes(run.times[passed:], weights[passed:], run.stochastic, by_differences, count)
         keyframes = (*computed, *(passed + step for step in found))
         return Plan.with_keyframes(keyframes, run.length, step_of_evaluation=run.step_of_evaluation)
 
@@ -88,7 +89,7 @@ class PriorSchedule(Schedule):
 
 @lru_cache(maxsize=64)
 def _keyframes(
-    times: tuple[float, ...], weights: tuple[float, ...], stochastic: bool, multistep: bool, count: int
+    times: tuple[float, ...], weights: tuple[float, ...], stochastic: bool, by_differences: bool, count: int
 ) -> tuple[int, ...]:
     """The best `count` keyframes of a run, or the nearest number above that can be had; `weights` are of its steps."""
     steps = len(times) - 1
@@ -96,9 +97,9 @@ def _keyframes(
         return ()
     stride = math.ceil(steps / LARGEST_SEARCH)
     if stride > 1:
-        coarse = _keyframes(times[::stride], weights[::stride], stochastic, multistep, max(count // stride, 1))
+        coarse = _keyframes(times[::stride], weights[::stride], stochastic, by_differences, max(count // stride, 1))
         return _spread(coarse, stride, steps, count)
-    cost = x0_cost_model(times, weights, multistep) if stochastic else raw_cost_model(times, weights)
+    cost = x0_cost_model(times, weights, by_differences) if stochastic else raw_cost_model(times, weights)
     longest_gap = max(SHORTEST_GAP_CAP, 2 * math.ceil(steps / count))
     fronts = best_keyframes(steps, cost, longest_gap)
     return next(front for front in fronts[count - 1 :] if front)
@@ -129,20 +130,20 @@ def raw_cost_model(times: Sequence[float], error_weight: Sequence[float] = ()) -
 
 
 def x0_cost_model(
-    times: Sequence[float], output_weight: Sequence[float] = (), multistep: bool = False
+    times: Sequence[float], output_weight: Sequence[float] = (), by_differences: bool = False
 ) -> SegmentCost:
     """What skipped steps do to the picture where noise is added (docs/math.md, equation 2.4).
 
     The denoised latent drifts with the angle `atan(s)` between data and noise, besides what the forecast expects to
-    miss; each error counts as much as the sampler uses it, and alike where that is not known. `multistep` says that it
-    uses outputs again in later steps.
+    miss; each error counts as much as the sampler uses it, and alike where that is not known. `by_differences` says
+    that the sampler goes by the outputs' differences, and keeps most of what it makes of them.
     """
     angles = [math.atan2(t, 1 - t) for t in times]
     weight = output_weight or [1.0] * len(times)
 
     @cache
     def step_cost(before: int, last: int, step: int) -> float:
-        if multistep and last == 0 and times[0] < PURE_NOISE:
+        if by_differences and last == 0 and times[0] < PURE_NOISE:
             return math.inf
         known = _known(times, before, last)
         deviation = DEVIATION_BESIDES_DRIFT[len(known)] * KRIGING_MODEL.deviation(times[step], known)

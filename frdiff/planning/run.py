@@ -13,6 +13,7 @@ from ..sampler.response import ImpulseResponse
 MOST_EVALUATIONS = 200
 # Of a sampler with several evaluations for a step, of which nothing is known: so many steps are computed.
 FIRST_STEPS, LAST_STEPS, MUCH = 2, 2, 1e3
+MIDDLE_POWER = 1.5
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class SamplingRun:
     `output_weight` is how much of each denoised latent the sampler uses in all, `error_weight` how far a unit of error
     in the raw output moves the latent, in flow time (docs/math.md, equation 3.5); empty where that is not known.
     `memoryless` says that each latent is made of the newest output alone, `multistep` that outputs are used again in
-    later steps. Where a step has several evaluations, `step_of_evaluation` are the steps that they belong to.
+    later steps, `keeps_noise` that a sampler which adds noise keeps most of what is there. Where a step has several
+    evaluations, `step_of_evaluation` are the steps that they belong to.
     """
 
     times: tuple[float, ...]
@@ -36,6 +38,7 @@ class SamplingRun:
     error_weight: tuple[float, ...] = ()
     memoryless: bool = False
     multistep: bool = False
+    keeps_noise: bool = False
     step_of_evaluation: tuple[int, ...] = ()
 
     @property
@@ -72,8 +75,17 @@ def sampling_run(
         error_weight=tuple(length * used for length, used in zip(lengths, known.output_weight, strict=True)),
         memoryless=recursion is not None and recursion.memoryless,
         multistep=known.multistep,
+        keeps_noise=recursion is not None and _keeps_noise(recursion.a[0], sigmas),
         step_of_evaluation=known.step_of_evaluation if len(known.sigmas) > len(times) - 1 else (),
     )
+
+
+def _keeps_noise(kept: float, sigmas: Sequence[float]) -> bool:
+    """Whether a first step that keeps so much of its latent adds less noise than half of an ancestral one.
+
+    A sampler without fresh noise keeps `sigma' / sigma`, an ancestral one the square (docs/math.md, equation 3.1).
+    """
+    return sigmas[1] > 0 and kept > (sigmas[1] / sigmas[0]) ** MIDDLE_POWER
 
 
 def with_ends(run: SamplingRun) -> SamplingRun:

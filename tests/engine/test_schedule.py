@@ -2,7 +2,9 @@
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
+import numpy as np
 import pytest
 from solvers import response_of
 
@@ -14,6 +16,7 @@ from frdiff.planning.prior import FEWEST, FEWEST_OF_ALL
 from frdiff.planning.run import SamplingRun, sampling_run
 from frdiff.planning.schedule import RunOptions
 from frdiff.sampler.noise_levels import noise_prediction_level, step_of_sigma
+from frdiff.sampler.response import ImpulseResponse
 
 pytestmark = pytest.mark.quick
 
@@ -68,6 +71,30 @@ def test_a_sampler_that_forgets_computes_the_last_steps():
     plan = for_speedup(2.0).plan(course)
     assert [step for step, each in enumerate(plan) if each.kind is StepKind.FULL][-8:] == list(range(12, 20))
     assert plan.counts == for_speedup(2.0).plan(SamplingRun(course.times, stochastic=True)).counts
+
+
+@pytest.mark.parametrize(
+    ("keeps", "first_sigma", "second"), [(True, 14.0, True), (False, 14.0, False), (True, 900.0, False)]
+)
+def test_a_sampler_that_adds_little_noise_computes_its_second_step(keeps, first_sigma, second):
+    """Unless its first one saw next to nothing but noise."""
+    times = sampling_run([first_sigma * 0.75**step for step in range(20)] + [0.0], noise_prediction_level).times
+    plan = for_speedup(2.0).plan(SamplingRun(times, stochastic=True, multistep=True, keeps_noise=keeps))
+    assert (plan[1].kind is StepKind.FULL) is second
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
+def test_how_much_noise_a_sampler_keeps_is_known_from_its_first_step(eta):
+    """With `eta` between a sampler without fresh noise and an ancestral one."""
+    sigmas = [14.0, 10.0, 7.0, 4.0, 2.0, 0.0]
+    kept = [(after / sigma) ** (1 + eta) for sigma, after in pairwise(sigmas)]
+    inputs = np.zeros((6, 6))
+    inputs[0, 0] = 1.0
+    for step, a in enumerate(kept):
+        inputs[step + 1] = a * inputs[step]
+        inputs[step + 1, step + 1] = 1 - a
+    run = sampling_run(sigmas, noise_prediction_level, ImpulseResponse(tuple(sigmas[:-1]), True, inputs))
+    assert run.keeps_noise is (eta < 0.5)
 
 
 @pytest.mark.parametrize(
