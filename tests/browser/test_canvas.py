@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from setup.browser import frontend
 from stepmaps import (
     CELLS,
     MAP,
@@ -158,8 +159,6 @@ def test_the_saved_workflow_knows_nothing_of_the_map(page):
 
 
 def test_zoomed_collapsed_and_light(started, client, renderer, shoot):
-    from browser import frontend
-
     with frontend(started, client, {**renderer, "Comfy.ColorPalette": "light"}) as page:
         page.load(demo())
         page.look_at(2, (-700, -150))
