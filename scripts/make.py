@@ -40,7 +40,7 @@ WHAT = {
     "schedule-table": schedule_table,
     "model": model,
 }
-WITH_OPTIONS = (locales, shipped_files, schedule_table, model)
+WITH_OPTIONS = (locales, pictures, shipped_files, schedule_table, model)
 
 
 def main() -> int:

@@ -17,10 +17,11 @@ from setup import ROOT
 from .usual_chart import MODELS, Row, chart
 
 DOCS = ROOT / "docs"
-SOURCE, CHART, PAGE, README = DOCS / "benchmark.md", DOCS / "usual.svg", DOCS / "choosing-a-speed.md", ROOT / "README.md"
+SOURCE, CHART = DOCS / "benchmark.md", DOCS / "usual.svg"
+PAGE, README = DOCS / "choosing-a-speed.md", ROOT / "README.md"
 # A row of the table: the setting, the cost, three other methods, the dial, and the share of better pictures.
 ROW = re.compile(
-    r"^\| (?P<model>unet|dit|rough) (?P<sampler>\w+) (?P<levels>\w+) (?P<steps>\d+) cfg (?P<cfg>\d+) \| (?P<cost>[\d.]+) "
+    r"^\| (?P<model>unet|dit|rough) (?P<sampler>\w+) (?P<levels>\w+) (?P<steps>\d+) cfg (?P<cfg>\d+) \| [\d.]+ "
     r"\| \**(?P<fewer>[\d.]+)\** \| [^|]* \| [^|]* \| \**(?P<dial>[\d.]+)\** \| (?P<better>\d+)% \|", re.MULTILINE
 )  # fmt: skip
 # What is written into a page stands between two such marks.
@@ -61,11 +62,12 @@ def sentences(found: Sequence[Row]) -> str:
     """What the benchmark says in short: how often it gains, how much, and every setting in which it loses."""
     gains, lost = [row.gain for row in found], [row for row in found if row.gain < 0]
     worse = "; ".join(f"{row.setting} ({MODELS[row.model]}, {row.gain:+.1f} dB)" for row in lost)
-    return "\n".join(textwrap.wrap(
-        f"**What it gains**: at 2.0, which halves the network's work, the picture is nearer to the plain one than that of "
-        f"as many plain steps in **{len(found) - len(lost)} of {len(found)}** usual settings, by {median(gains):.1f} dB in "
-        f"the middle and {max(gains):.1f} dB at best. **Where it loses**: {worse}. Take fewer steps there.", 120,
-    ))  # fmt: skip
+    said = (
+        "**What it gains**: at 2.0, which halves the network's work, the picture is nearer to the plain one than that "
+        f"of as many plain steps in **{len(found) - len(lost)} of {len(found)}** usual settings, by "
+        f"{median(gains):.1f} dB in the middle and {max(gains):.1f} dB at best. **Where it loses**: {worse}. Take fewer steps there."
+    )
+    return "\n".join(textwrap.wrap(said, 120))
 
 
 def table(found: Sequence[Row]) -> str:

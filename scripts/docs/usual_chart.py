@@ -12,7 +12,7 @@ STEP = 5
 INK, MUTED, FAINT, PAPER, OURS, THEIRS = "#1b1b1b", "#646464", "#e2e2e2", "#ffffff", "#1565b0", "#b04a12"
 FONT = "Inter, 'Segoe UI', Helvetica, Arial, sans-serif"
 SAID = "PSNR to the plain picture of the same seed, in dB: further right is nearer to it"
-HOW = "Half of the network calls for both. Means over 16 pictures; the number is the gain in dB, brown where it is lost."
+HOW = "The same number of network calls. Means over 16 pictures; the number is the gain in dB, brown where it is lost."
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,8 @@ def chart(found: Sequence[Row]) -> str:
 def summary(found: Sequence[Row]) -> str:
     """What the chart shows, in a sentence."""
     won = sum(row.gain > 0 for row in found)
-    return f"At half the network calls FRDiff is nearer to the plain picture than fewer steps in {won} of {len(found)} settings"
+    said = f"nearer to the plain picture than fewer steps in {won} of {len(found)} settings"
+    return f"At half the network calls FRDiff is {said}"
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ import json
 import re
 
 import pytest
-from setup.browser import frontend
 from stepmaps import (
     CELLS,
     MAP,
@@ -23,6 +22,8 @@ from stepmaps import (
     turn,
     wait_for_summary,
 )
+
+from setup.browser import frontend
 
 pytestmark = pytest.mark.browser
 
