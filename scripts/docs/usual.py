@@ -65,7 +65,8 @@ def sentences(found: Sequence[Row]) -> str:
     said = (
         "**What it gains**: at 2.0, which halves the network's work, the picture is nearer to the plain one than that "
         f"of as many plain steps in **{len(found) - len(lost)} of {len(found)}** usual settings, by "
-        f"{median(gains):.1f} dB in the middle and {max(gains):.1f} dB at best. **Where it loses**: {worse}. Take fewer steps there."
+        f"{median(gains):.1f} dB in the middle and {max(gains):.1f} dB at best. "
+        f"**Where it loses**: {worse}. Take fewer steps there."
     )
     return "\n".join(textwrap.wrap(said, 120))
 
