@@ -62,6 +62,8 @@ def test_opens_from_the_templates(page, path, shoot):
     card.first.click()
     assert_complete(page, path)
     for kind in SAMPLERS:
+        # The server answers when it can.
+        page.wait(f"(kind) => ({DIALS})(kind).every(([, summary]) => summary)", kind)
         for dial, summary in page.run(DIALS, kind):
             # What is calibrated later cannot be planned yet.
             planned = "Nothing has been calibrated" if "calibrate" in path.stem else "planned: "
