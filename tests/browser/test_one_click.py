@@ -48,8 +48,11 @@ ON_DEMO = """() => {
   }
   app.graph.remove(old)
   set(find('EmptyLatentImage'), { width: 128, height: 128 })
-  set(app.graph.nodes.find((node) => node.type === 'CLIPTextEncode'), { text: 'grinning face, 3d' })
-  set(find('KSampler'), { seed: %d, control_after_generate: 'fixed', cfg: 4 })
+  const sampler = find('KSampler')
+  for (const [name, text] of [['positive', 'grinning face, 3d'], ['negative', '']]) {
+    set(sampler.getInputNode(sampler.inputs.findIndex((input) => input.name === name)), { text })
+  }
+  set(sampler, { seed: %d, control_after_generate: 'fixed', cfg: 4 })
 }""".replace("%d", str(SEED))
 # Samplers of three kinds, in front of which the patcher belongs, on the demo's model and prompts.
 OTHERS = """() => {
