@@ -72,5 +72,6 @@ def model_of(size: Size) -> Any:
     config.set_inference_dtype(torch.bfloat16, None)
     types, cpu = comfy.model_base.ModelType, torch.device("cpu")
     kind = types.FLOW if size.network else types.EPS
-    model = comfy.model_base.BaseModel(config, kind, device="cpu", unet_model=PassesOn)
+    network: Any = PassesOn
+    model = comfy.model_base.BaseModel(config, kind, device="cpu", unet_model=network)
     return ModelPatcher(model, load_device=cpu, offload_device=cpu)
