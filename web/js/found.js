@@ -4,6 +4,7 @@ import { say } from "./words.js"
 const SAMPLER = "FRDiffKSampler"
 // Some frontends search names alone, and only their first 30 characters. Where a name begins with the word it is first,
 // before names like EasyCache that have it in them: the word that others have in their names, too, is the first one.
+// Others name nodes by the translation, which is the title on the canvas as well: there the words are aliases alone.
 const IN_NAME = 3
 
 /** Add the words to the definition that search and library use; on the canvas the node keeps its short name. */
