@@ -8,7 +8,6 @@ What the dial remembers are outputs, so that their shape and type alone decide, 
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -16,8 +15,10 @@ from setup import ROOT
 from setup.in_process import load_comfyui
 from setup.inside import inside
 
+from .marks import with_part
+
 PAGE = ROOT / "README.md"
-BETWEEN = re.compile(r"(?<=<!-- memory -->\n).*?(?=<!-- end of memory -->)", re.DOTALL)
+MARK = "memory"
 HEAD = "| model | picture or video | conditions | kept, MB | with fresh noise, MB |\n|---|---|---|---|---|"
 # One that adds no noise, and one that does: what they remember are outputs, and denoised latents.
 SAMPLERS = ("euler", "euler_ancestral")
@@ -37,8 +38,7 @@ def _make() -> None:
     for size in SIZES:
         lines.append(line(host, size, counted))
         print(lines[-1], flush=True)
-    written = BETWEEN.sub("\n" + "\n".join(lines) + "\n\n", PAGE.read_text(encoding="ascii"))
-    PAGE.write_text(written, encoding="ascii")
+    PAGE.write_text(with_part(PAGE.read_text(encoding="ascii"), MARK, "\n".join(lines)), encoding="ascii")
 
 
 def line(host: Any, size: Any, counted: Callable[[Any, Any, str], int]) -> str:

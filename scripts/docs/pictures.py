@@ -88,6 +88,8 @@ IN_WORKFLOWS = {
 }
 PLOTS = {"FRDiffReport": "report", "FRDiffSweep": "sweep"}
 TALL = (1500, 1200)
+# What the demo models know, by the titles in the shared workflows.
+PROMPTS = {"Prompt": "grinning face, 3d", "Negative prompt": ""}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -159,6 +161,8 @@ def workflow_picture(page: Frontend, path: Path, name: str, types: list[str]) ->
     for node in workflow["nodes"]:
         if node["type"] in ON_DEMO:
             node["type"], node["widgets_values"] = ON_DEMO[node["type"]]
+        if node.get("title") in PROMPTS:
+            node["widgets_values"] = [PROMPTS[node["title"]]]
     page.load(workflow)
     ids = page.run(IDS, types)
     place = page.run(PLACE, ids)
@@ -175,7 +179,7 @@ def plot_picture(client: Client, node: str, output: str, path: Path) -> None:
     """The plot that a node makes of a run of the demo model at usual settings."""
     graph: dict[str, Any] = {
         "model": {"class_type": "FRDiffDemoModelLoader", "inputs": {"model": "unet"}},
-        "prompt": {"class_type": "CLIPTextEncode", "inputs": {"clip": ["model", 1], "text": "grinning face, 3d"}},
+        "prompt": {"class_type": "CLIPTextEncode", "inputs": {"clip": ["model", 1], "text": PROMPTS["Prompt"]}},
         "negative": {"class_type": "CLIPTextEncode", "inputs": {"clip": ["model", 1], "text": ""}},
         "size": {"class_type": "EmptyLatentImage", "inputs": {"width": 128, "height": 128, "batch_size": 1}},
     }

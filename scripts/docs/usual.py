@@ -14,6 +14,7 @@ from statistics import median
 
 from setup import ROOT
 
+from .marks import with_part
 from .usual_chart import MODELS, Row, chart
 
 DOCS = ROOT / "docs"
@@ -24,8 +25,7 @@ ROW = re.compile(
     r"^\| (?P<model>unet|dit|rough) (?P<sampler>\w+) (?P<levels>\w+) (?P<steps>\d+) cfg (?P<cfg>\d+) \| [\d.]+ "
     r"\| \**(?P<fewer>[\d.]+)\** \| [^|]* \| [^|]* \| \**(?P<dial>[\d.]+)\** \| (?P<better>\d+)% \|", re.MULTILINE
 )  # fmt: skip
-# What is written into a page stands between two such marks.
-MARKS = "<!-- usual -->\n", "<!-- end of usual -->"
+MARK = "usual"
 # Below it, in dB, neither is called better.
 EVEN = 0.5
 
@@ -40,13 +40,11 @@ def make(_: argparse.Namespace) -> int:
 def files() -> dict[Path, str]:
     """The files with their content."""
     found = rows(SOURCE.read_text(encoding="ascii"))
-    return {CHART: chart(found), PAGE: written(PAGE, table(found)), README: written(README, sentences(found))}
-
-
-def written(page: Path, text: str) -> str:
-    """A page with a text between its marks."""
-    before, _, rest = page.read_text(encoding="ascii").partition(MARKS[0])
-    return f"{before}{MARKS[0]}\n{text}\n\n{MARKS[1]}{rest.partition(MARKS[1])[2]}"
+    pages = {
+        path: with_part(path.read_text(encoding="ascii"), MARK, text)
+        for path, text in ((PAGE, table(found)), (README, sentences(found)))
+    }
+    return {CHART: chart(found), **pages}
 
 
 def rows(page: str) -> list[Row]:

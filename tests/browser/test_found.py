@@ -12,7 +12,7 @@ LOCALES = Path(__file__).resolve().parent.parent.parent / "locales"
 LANGUAGES = ("en", "de", "es", "fr", "ja", "ko", "ru", "zh", "zh-TW")
 # Some frontends search names alone, and only their beginning.
 IN_NAME = ("cache", "speed", "faster")
-# Others name nodes by their translation, which is the title on the canvas as well, and search aliases. What they find by
+# Others name nodes by the translation, which is the title on the canvas as well, and search aliases: what they find by
 # an alias they put behind names that have the word in them (EasyCache), and behind similar names of nodes in much use.
 BY_ALIAS = {"cache": 4, "speed": 3, "faster": 1, "accelerate": 1, "teacache": 1}
 ALIASES_KNOWN = "() => 'search_aliases' in LiteGraph.registered_node_types.FRDiffKSampler.nodeData"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from docs import icon, locales, memory, module_map, usual
+from docs import icon, locales, marks, memory, module_map, usual
 from setup import ROOT
 
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
@@ -160,7 +160,7 @@ def test_the_chart_has_every_row_of_the_benchmark():
 def test_the_memory_in_the_readme_is_what_runs_keep(host):
     from docs.memory_runs import SIZES, counted
 
-    told = re.search(memory.BETWEEN, memory.PAGE.read_text(encoding="ascii")).group().strip().splitlines()
+    told = marks.part(memory.PAGE.read_text(encoding="ascii"), memory.MARK).splitlines()
     assert told[:2] == memory.HEAD.splitlines() and len(told) == 2 + len(SIZES)
     # The larger ones take long, and are counted alike.
     for size, line in zip(SIZES[:4], told[2:], strict=False):
