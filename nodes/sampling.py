@@ -56,7 +56,7 @@ class FRDiffKSampler(io.ComfyNode):
             category=CATEGORY,
             description="A faster KSampler: a cache of what the network said stands for steps that need not be "
             "computed. Replace KSampler by it, and turn the speedup dial.",
-            **search_aliases("speed", "cache", "faster", "accelerate", "teacache"),
+            **search_aliases("cache", "speed", "faster", "accelerate", "teacache"),
             inputs=[
                 *sampler_inputs("seed"),
                 io.Float.Input(

@@ -6,6 +6,8 @@
     python scripts/make.py pictures         the pictures of the help pages, in the real frontend
     python scripts/make.py map              the map of the modules in CONTRIBUTING.md
     python scripts/make.py icon             docs/icon.svg and docs/banner.svg
+    python scripts/make.py usual            the benchmark's chart and table of samplers for the README and docs/
+    python scripts/make.py memory           what is remembered, by model and size, for docs/memory.md
     python scripts/make.py schedules        schedules/, by calibrating the demo models
     python scripts/make.py schedule-table   what they are worth, for docs/findings_auto_fr.md
     python scripts/make.py model            the demo models, by training them
@@ -20,7 +22,7 @@ import sys
 
 from calibrate import schedule_table, shipped_files
 from demo import model
-from docs import icon, locales, module_map, pictures, workflows
+from docs import icon, locales, memory, module_map, pictures, usual, workflows
 from setup import host
 from setup.host import add_comfyui_argument
 from setup.inside import reported
@@ -32,11 +34,13 @@ WHAT = {
     "pictures": pictures,
     "map": module_map,
     "icon": icon,
+    "usual": usual,
+    "memory": memory,
     "schedules": shipped_files,
     "schedule-table": schedule_table,
     "model": model,
 }
-WITH_OPTIONS = (locales, shipped_files, schedule_table, model)
+WITH_OPTIONS = (locales, pictures, shipped_files, schedule_table, model)
 
 
 def main() -> int:

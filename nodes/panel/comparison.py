@@ -12,6 +12,7 @@ from comfy_api.latest import io, ui
 from PIL import Image, ImageDraw
 
 from ...frdiff.reporting.report import RunReport, faster
+from ...frdiff.reporting.saving import seconds_before
 from .canvas import THEMES, fitted, font
 from .drawing import to_picture
 
@@ -96,13 +97,12 @@ def _saved(images: torch.Tensor, name: str) -> list[Any]:
 
 def seconds_words(before: RunReport | None, after: RunReport | None) -> tuple[str, str, str]:
     """What a badge says of the time: a headline, and a line under each picture; empty where nothing is known."""
-    lines = [f"{run.seconds:.2f} s" if run else "" for run in (before, after)]
-    if before and after and after.seconds:
-        return faster(before.seconds / after.seconds), lines[0], lines[1]
-    if after and after.speedup:
-        # Without a plain run its time is what the run's own computed steps say.
-        return faster(after.speedup), f"about {after.seconds * after.speedup:.2f} s", lines[1]
-    return "", lines[0], lines[1]
+    plain, fast = (f"{run.seconds:.2f} s" if run else "" for run in (before, after))
+    known = seconds_before(after, before) if after else None
+    if not after or not known:
+        return "", plain, fast
+    estimated = "" if known.measured else "about "
+    return faster(known.seconds / after.seconds), f"{estimated}{known.seconds:.2f} s", fast
 
 
 def badge(

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...frdiff.reporting.report import RunReport
+from ...frdiff.reporting.saving import seconds_before
 from ...frdiff.reporting.step_map import Cell, computed_cells, planned_cells, with_record
 from ...frdiff.runtime.session import Session
 from .pace import Pace
@@ -100,13 +101,6 @@ def merged(before: dict[str, Any] | None, event: dict[str, Any]) -> dict[str, An
     return {**before, **event, "cells": {**before["cells"], **event["cells"]}}
 
 
-def plain_seconds(report: RunReport) -> float | None:
-    """What a run would have taken with every evaluation full, by its own full ones; None where there are too few."""
-    # The first one alone would count loading and warm-up once for each of the others.
-    timed = sum(record.is_computed_alone for record in report.records)
-    return report.seconds * report.speedup if report.speedup and timed > 1 else None
-
-
 RUNS = Runs()
 
 
@@ -143,9 +137,10 @@ class StepMap:
         if report is not self._report:
             self._begin(report)
         cells = {step: vars(cell) for step, cell in computed_cells(report.records).items()}
+        before = seconds_before(report)
         whole = {
             "state": "done" if report.finished else "stopped", "current": None, "cells": cells,
-            "report": {**report.summary(), "line": report.line()}, "plain_seconds": plain_seconds(report),
+            "report": {**report.summary(), "line": report.line()}, "plain_seconds": before and before.seconds,
         }  # fmt: skip
         self._send(whole)
         TRAVELLING.add({**self._place, **whole})

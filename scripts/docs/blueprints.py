@@ -35,7 +35,7 @@ COMPARE = Blueprint(
         (
             "plain.LATENT -> decode_a.samples", "fast.LATENT -> decode_b.samples", "decode_a.IMAGE -> compare.image_a",
             "decode_b.IMAGE -> compare.image_b", "plain.LATENT -> compare.latent_a",
-            "fast.LATENT -> compare.latent_b",
+            "fast.LATENT -> compare.latent_b", "fast.report -> compare.report_b",
         ),
     ),
     {

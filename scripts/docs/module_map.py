@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import argparse
 import ast
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from setup import ROOT
 
+from .marks import with_part
+
 PAGE = ROOT / "CONTRIBUTING.md"
-BETWEEN = re.compile(r"(?<=<!-- map -->\n).*?(?=<!-- end of the map -->)", re.DOTALL)
+MARK = "map"
 ROOMS = ("frdiff", "nodes", "scripts")
 
 
@@ -27,7 +28,7 @@ def make(_: argparse.Namespace) -> int:
 def page() -> str:
     """The page with the map as it should be."""
     lines = [line for room in ROOMS for line in _lines(ROOT / room)]
-    return BETWEEN.sub("\n" + "\n".join(lines) + "\n\n", PAGE.read_text(encoding="ascii"))
+    return with_part(PAGE.read_text(encoding="ascii"), MARK, "\n".join(lines))
 
 
 def _lines(folder: Path) -> Iterator[str]:

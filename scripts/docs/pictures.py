@@ -3,6 +3,7 @@
 The README's picture is the demo's: run scripts/demo.py before.
 
     python scripts/make.py pictures               all pictures
+    python scripts/make.py pictures --only FRDiffSweep FRDiffReport    some of them
     python scripts/make.py pictures --comfyui P   with an existing ComfyUI
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -72,36 +74,61 @@ ON_DEMO = {
 }
 
 
+# In front of the demo's sampler: widgets, and what the widget that is waited for says in the end.
+ADDED = {
+    "FRDiffScheduleLoader": ({"file": "shipped: demo_unet_50"}, ("frdiff_front", "demo_unet_50")),
+    "FRDiffAutoFR": (CALIBRATE, ("frdiff_front", CALIBRATE["name"])),
+    "FRDiffSchedule": ({"preset": "paper M=2"}, ("frdiff_steps", "planned")),
+    "FRDiffKSamplerAdvanced": ({"steps": 40, "start_at_step": 10}, ("frdiff_steps", "30 steps")),
+}
+# In a shared workflow, with the nodes that are shown beside.
+IN_WORKFLOWS = {
+    "FRDiffModelPatcher": ("FRDiff in any graph", ["FRDiffModelPatcher", "BasicScheduler"]),
+    "FRDiffCompare": ("FRDiff A-B compare", ["FRDiffCompare"]),
+}
+PLOTS = {"FRDiffReport": "report", "FRDiffSweep": "sweep"}
+TALL = (1500, 1200)
+# What the demo models know, by the titles in the shared workflows.
+PROMPTS = {"Prompt": "grinning face, 3d", "Negative prompt": ""}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command line."""
+    names = sorted(["FRDiffKSampler", *ADDED, *IN_WORKFLOWS, *PLOTS])
+    parser.add_argument("--only", nargs="+", metavar="NODE", choices=names, help=f"some of {', '.join(names)}")
+
+
 def make(arguments: argparse.Namespace) -> int:
-    """All pictures, from one ComfyUI; returns the exit code."""
-    return inside(arguments.comfyui, _make, ensure_browser_tools)
+    """The pictures, from one ComfyUI; returns the exit code."""
+    return inside(arguments.comfyui, lambda host: _make(host, arguments.only), ensure_browser_tools)
 
 
-def _make(host: Host) -> None:
+def _make(host: Host, only: list[str] | None) -> None:
+    def wanted(names: Iterable[str]) -> list[str]:
+        return [name for name in names if not only or name in only]
+
     base = HOST_DIR / "picture-base"
     shutil.rmtree(base, ignore_errors=True)
     link_packs(base / "custom_nodes")
     with comfyui(replace(host, base=base), True) as client, browser() as started:
-        with frontend(started, client) as page:
-            node_picture(page, HELP / "FRDiffKSampler.png")
-        for node, values, widget, text in (
-            ("FRDiffScheduleLoader", {"file": "shipped: demo_unet_50"}, "frdiff_front", "demo_unet_50"),
-            ("FRDiffAutoFR", CALIBRATE, "frdiff_front", CALIBRATE["name"]),
-            ("FRDiffSchedule", {"preset": "paper M=2"}, "frdiff_steps", "planned"),
-            ("FRDiffKSamplerAdvanced", {"steps": 40, "start_at_step": 10}, "frdiff_steps", "30 steps"),
-        ):
-            with frontend(started, client, size=(1500, 1200)) as page:
-                added_picture(page, HELP / f"{node}.png", node, values, (widget, text))
-        for node, workflow, types in (
-            ("FRDiffModelPatcher", "FRDiff in any graph", ["FRDiffModelPatcher", "BasicScheduler"]),
-            ("FRDiffCompare", "FRDiff A-B compare", ["FRDiffCompare"]),
-        ):
-            with frontend(started, client, size=(1500, 1200)) as page:
-                workflow_picture(page, HELP / f"{node}.png", workflow, types)
-        plot_picture(client, "report", "plot", HELP / "FRDiffReport.png")
-        plot_picture(client, "sweep", "plot", HELP / "FRDiffSweep.png")
-    if SHEET.is_file():
+        for node in wanted(["FRDiffKSampler"]):
+            with frontend(started, client) as page:
+                node_picture(page, picture_of(node))
+        for node in wanted(ADDED):
+            with frontend(started, client, size=TALL) as page:
+                added_picture(page, picture_of(node), node, *ADDED[node])
+        for node in wanted(IN_WORKFLOWS):
+            with frontend(started, client, size=TALL) as page:
+                workflow_picture(page, picture_of(node), *IN_WORKFLOWS[node])
+        for node in wanted(PLOTS):
+            plot_picture(client, PLOTS[node], "plot", picture_of(node))
+    if SHEET.is_file() and not only:
         shutil.copyfile(SHEET, ROOT / "docs" / "demo.jpg")
+
+
+def picture_of(node: str) -> Path:
+    """Where the picture of a node's help page is."""
+    return HELP / f"{node}.png"
 
 
 def node_picture(page: Frontend, path: Path) -> None:
@@ -134,6 +161,8 @@ def workflow_picture(page: Frontend, path: Path, name: str, types: list[str]) ->
     for node in workflow["nodes"]:
         if node["type"] in ON_DEMO:
             node["type"], node["widgets_values"] = ON_DEMO[node["type"]]
+        if node.get("title") in PROMPTS:
+            node["widgets_values"] = [PROMPTS[node["title"]]]
     page.load(workflow)
     ids = page.run(IDS, types)
     place = page.run(PLACE, ids)
@@ -150,7 +179,7 @@ def plot_picture(client: Client, node: str, output: str, path: Path) -> None:
     """The plot that a node makes of a run of the demo model at usual settings."""
     graph: dict[str, Any] = {
         "model": {"class_type": "FRDiffDemoModelLoader", "inputs": {"model": "unet"}},
-        "prompt": {"class_type": "CLIPTextEncode", "inputs": {"clip": ["model", 1], "text": "grinning face, 3d"}},
+        "prompt": {"class_type": "CLIPTextEncode", "inputs": {"clip": ["model", 1], "text": PROMPTS["Prompt"]}},
         "negative": {"class_type": "CLIPTextEncode", "inputs": {"clip": ["model", 1], "text": ""}},
         "size": {"class_type": "EmptyLatentImage", "inputs": {"width": 128, "height": 128, "batch_size": 1}},
     }

@@ -133,21 +133,22 @@ ANY_GRAPH = Graph(
 COMPARE = Graph(
     {
         **SDXL_NODES,
-        "plain": Node("KSampler", (820, 60), SAMPLER, "A: KSampler", (340, 262)),
-        "fast": Node("FRDiffKSampler", (820, 380), {**SAMPLER, "speedup": 2.0}, "B: FRDiff KSampler", (340, 430)),
+        "plain": Node("FRDiffKSampler", (820, 60), {**SAMPLER, "speedup": 1.0}, "A: off, as KSampler", (340, 430)),
+        "fast": Node("FRDiffKSampler", (820, 550), {**SAMPLER, "speedup": 2.0}, "B: twice as fast", (340, 430)),
         "decode_a": Node("VAEDecode", (1210, 60)),
-        "decode_b": Node("VAEDecode", (1210, 440)),
-        "show_a": Node("PreviewImage", (1210, 150), title="A: plain", size=(300, 250)),
-        "show_b": Node("PreviewImage", (1210, 530), title="B: FRDiff", size=(300, 250)),
-        "compare": Node("FRDiffCompare", (1560, 60), {"amplify": 4.0}, size=(320, 250)),
-        "difference": Node("PreviewImage", (1560, 360), title="Where they differ", size=(320, 260)),
+        "decode_b": Node("VAEDecode", (1210, 550)),
+        "show_a": Node("PreviewImage", (1210, 150), title="A: off", size=(300, 250)),
+        "show_b": Node("PreviewImage", (1210, 640), title="B: FRDiff", size=(300, 250)),
+        "compare": Node("FRDiffCompare", (1560, 60), {"amplify": 4.0}, size=(480, 560)),
+        "badge": Node("PreviewImage", (1560, 680), title="Badge to share", size=(480, 300)),
         "note": note(
-            "The same seed twice: **A** with KSampler, **B** with FRDiff KSampler. **FRDiff Compare** says how like "
-            "they are.\n\n"
+            "The same seed twice: **A** with the dial at 1.0, which is off and gives exactly KSampler's picture, **B** "
+            "with FRDiff at 2.0. **FRDiff Compare** says how like they are: drag the slider on it.\n\n"
             "- PSNR above 30 dB and SSIM above 0.95 are hard to tell apart by eye.\n"
-            "- Black in the difference is equal; it is drawn four times brighter than it is.\n"
-            "- Keep the seeds of A and B the same.",
-            (40, 340), (320, 270),
+            "- *difference* shows where they differ: black is equal, and the rest is drawn four times brighter.\n"
+            "- Keep the seeds of A and B the same. The first run also loads the model: for the seconds, change both "
+            "seeds and run it again.",
+            (40, 340), (320, 330),
         ),
     },
     (
@@ -155,7 +156,7 @@ COMPARE = Graph(
         "fast.LATENT -> decode_b.samples", "checkpoint.VAE -> decode_a.vae", "checkpoint.VAE -> decode_b.vae",
         "decode_a.IMAGE -> show_a.images", "decode_b.IMAGE -> show_b.images", "decode_a.IMAGE -> compare.image_a",
         "decode_b.IMAGE -> compare.image_b", "plain.LATENT -> compare.latent_a", "fast.LATENT -> compare.latent_b",
-        "compare.difference -> difference.images",
+        "plain.report -> compare.report_a", "fast.report -> compare.report_b", "compare.badge -> badge.images",
     ),
 )  # fmt: skip
 

@@ -95,7 +95,7 @@ INCLOSE = """async ([blueprint, ids, name]) => {
 }"""
 KINDS = """() => app.graph.nodes.map((node) => node.widgets?.find((w) => w.name === "frdiff_steps"))
   .map((w) => [...(w?.element.shadowRoot.querySelector(".cells").children ?? [])].map((cell) => cell.dataset.kind))
-  .find((kinds) => kinds.length) ?? []"""
+  .filter((kinds) => kinds.length).sort((a, b) => b.includes("skip") - a.includes("skip"))[0] ?? []"""
 
 
 def make(arguments: argparse.Namespace) -> int:

@@ -23,6 +23,8 @@ from stepmaps import (
     wait_for_summary,
 )
 
+from setup.browser import frontend
+
 pytestmark = pytest.mark.browser
 
 FILLED = {"full": "100%", "partial": "50%", "skip": "0%"}
@@ -158,8 +160,6 @@ def test_the_saved_workflow_knows_nothing_of_the_map(page):
 
 
 def test_zoomed_collapsed_and_light(started, client, renderer, shoot):
-    from browser import frontend
-
     with frontend(started, client, {**renderer, "Comfy.ColorPalette": "light"}) as page:
         page.load(demo())
         page.look_at(2, (-700, -150))

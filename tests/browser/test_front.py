@@ -159,7 +159,7 @@ def test_a_dial_from_another_node_is_left_alone(page):
 
 
 def test_light_theme_and_zoom(started, client, renderer, shoot):
-    from browser import frontend
+    from setup.browser import frontend
 
     with frontend(started, client, {**renderer, "Comfy.ColorPalette": "light"}) as page:
         loader(page)

@@ -3,6 +3,7 @@
 import io
 import json
 import random
+import re
 
 import pytest
 from PIL import Image
@@ -55,7 +56,8 @@ def drag_from_the_library(page, name, place):
     page.page.get_by_placeholder("Search").first.fill(name)
     page.page.wait_for_timeout(500)
     # The frontend shows what matches in a part of its own, which leaves spaces around it.
-    items = page.page.get_by_role("treeitem").filter(has_text="KSampler").filter(has_not_text="Advanced")
+    others = re.compile("Advanced|beside")
+    items = page.page.get_by_role("treeitem").filter(has_text="KSampler").filter(has_not_text=others)
     items.last.hover()
     page.page.mouse.down()
     page.page.mouse.move(place[0] - 40, place[1] - 20, steps=12)

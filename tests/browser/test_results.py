@@ -275,6 +275,9 @@ def test_the_report_and_the_sweep_draw_in_the_pages_colours(started, client, ren
         outputs = outputs_of(page)
         for node in (sweep, REPORT):
             wait_for(page, node, "svg", "getBoundingClientRect().width > 200")
+        # The plot stands above the text, whichever of the pack's entries was loaded first.
+        names = page.run("(id) => app.graph.getNodeById(id).widgets.map((w) => w.name)", REPORT)
+        assert names.index("frdiff_result") < names.index("frdiff_text")
         rows = outputs[str(sweep)]["frdiff_rows"]
         cells = page.run(
             f"() => [...{SHADOW.format(sweep)}.querySelectorAll('tr')]"

@@ -3,6 +3,7 @@
 import inspect
 import re
 import sys
+from operator import attrgetter
 from pathlib import Path
 from unittest import mock
 
@@ -202,5 +203,5 @@ def network_of(model):
     for cls in model.__mro__:
         named = re.findall(r"unet_model=(?!unet_model)([\w.]+)", inspect.getsource(cls))
         if named:
-            return eval(named[-1], vars(sys.modules[cls.__module__]))
+            return attrgetter(named[-1])(sys.modules[cls.__module__])
     raise AssertionError(model)

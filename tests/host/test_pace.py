@@ -72,7 +72,7 @@ def test_a_sampler_that_evaluates_twice_for_a_step_is_followed_by_steps(panel, p
     assert pace.left(4.0, plan) == pytest.approx(2.0)
 
 
-def test_plain_seconds_need_full_steps_that_were_measured(panel, reporting):
+def test_seconds_before_are_measured_or_estimated_from_full_steps(engine, reporting):
     def report(*milliseconds):
         timed = enumerate(milliseconds)
         records = [reporting.StepRecord(i, 1.0, "full", "full", 1.0, ms, 1, None, 1) for i, ms in timed]
@@ -80,10 +80,18 @@ def test_plain_seconds_need_full_steps_that_were_measured(panel, reporting):
         seconds = sum(milliseconds) / 1000
         return reporting.RunReport("2x", 9, seconds, finished=True, records=[*records, *skips])
 
-    plain_seconds = panel("live").plain_seconds
-    assert plain_seconds(report(900.0, 100.0, 100.0)) == pytest.approx(1.1 + 2 * 0.1)
+    def plain(seconds, finished=True):
+        return reporting.RunReport("off", 9, seconds, finished=finished)
+
+    before = engine("reporting.saving").seconds_before
+    run = report(900.0, 100.0, 100.0)
+    assert before(run).seconds == pytest.approx(1.1 + 2 * 0.1) and not before(run).measured
     # The first one alone loads the network, and says nothing of the others.
-    assert plain_seconds(report(900.0)) is None
+    assert before(report(900.0)) is None and before(plain(2.0)) is None
+    assert before(run, plain(1.7)).seconds == 1.7 and before(run, plain(1.7)).measured
+    # Three of five steps were computed: more than 5/3 of its time a plain run takes for something else.
+    for other in (plain(1.9), plain(1.7, finished=False)):
+        assert before(run, other) == before(run)
 
 
 def test_the_report_of_a_run_is_kept_for_those_who_ask(panel, host, demo, monkeypatch):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from docs import icon, locales, module_map
+from docs import icon, locales, marks, memory, module_map, usual
 from setup import ROOT
 
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
@@ -143,6 +143,36 @@ def test_the_package_has_what_runs_and_nothing_else():
     packed = {name for name in tracked if f"/{name}" not in patterns and not name.endswith("_cache")}
     assert packed >= {"__init__.py", "frdiff", "locales", "nodes", "schedules", "subgraphs", "web", "workflows"}
     assert not packed & {"docs", "scripts", "tests"}
+
+
+def test_what_is_said_of_the_benchmark_is_what_it_says():
+    for path, text in usual.files().items():
+        assert path.read_text(encoding="ascii") == text, "Run python scripts/make.py usual."
+
+
+def test_the_chart_has_every_row_of_the_benchmark():
+    page = usual.SOURCE.read_text(encoding="ascii")
+    table = page[page.index("## The settings that people use") : page.index("## Quality for time")]
+    settings = re.findall(r"^\| (?:unet|dit|rough) .* cfg ", table, re.M)
+    assert len(usual.rows(page)) == len(settings) > 20
+
+
+def test_the_memory_in_the_readme_is_what_runs_keep(host):
+    from docs.memory_runs import SIZES, counted
+
+    told = marks.part(memory.PAGE.read_text(encoding="ascii"), memory.MARK).splitlines()
+    assert told[:2] == memory.HEAD.splitlines() and len(told) == 2 + len(SIZES)
+    # The larger ones take long, and are counted alike.
+    for size, line in zip(SIZES[:4], told[2:], strict=False):
+        assert line == memory.line(host, size, counted)
+
+
+def test_the_readme_calls_models_supported_that_are_tested():
+    readme, models = ((ROOT / name).read_text(encoding="ascii") for name in ("README.md", "docs/models.md"))
+    named = re.search(r"\*\*Yes\*\*: (.*?)\n\n", readme, re.S).group(1).replace("\n", " ")
+    tested = " ".join(re.findall(r"^\| ([^|]+) \| \w+ \| \w+ \| [\d.]+ \| identical", models, re.M))
+    for name in re.split(r"[,;] ", named.rstrip(".")):
+        assert name in tested, name
 
 
 def test_the_icon_and_the_banner_are_what_the_script_draws():

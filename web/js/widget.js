@@ -1,6 +1,9 @@
 // Puts something of the pack's own onto a node, as a widget without a value.
 import { app } from "../../../scripts/app.js"
 
+// Panels come from two entries, in the order in which the browser happens to load these: the text is the last.
+const LAST = "frdiff_text"
+
 /** Add what has an `element` and a `height` to a node; what `grows` takes the room of a node that was made taller. */
 export function addWidget(node, name, type, shown, grows = false) {
   shown.onwheel = (event) => app.canvas.canvas.dispatchEvent(event)
@@ -14,6 +17,8 @@ export function addWidget(node, name, type, shown, grows = false) {
   })
   // Not in the saved workflow either: it holds no value.
   widget.serialize = false
+  const last = node.widgets.findIndex((one) => one.name === LAST)
+  if (last >= 0) node.widgets.push(...node.widgets.splice(last, 1))
   return widget
 }
 

@@ -61,7 +61,7 @@ const words = {
   progress: "FRDiff progress",
   bypassed: "Bypassed: the model goes through as it is.",
   muted: "Muted: this node does not run.",
-  aliases: "speed, cache, faster, accelerate, teacache",
+  aliases: "cache, speed, faster, accelerate, teacache",
   makeFaster: "Make it faster with FRDiff",
   makePlain: "Back to the plain sampler",
   allFaster: "Make all samplers faster with FRDiff",
