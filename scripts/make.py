@@ -6,8 +6,8 @@
     python scripts/make.py pictures         the pictures of the help pages, in the real frontend
     python scripts/make.py map              the map of the modules in CONTRIBUTING.md
     python scripts/make.py icon             docs/icon.svg and docs/banner.svg
-    python scripts/make.py schedules        schedules/, by calibrating the demo models
-    python scripts/make.py schedule-table   what they are worth, for docs/findings_auto_fr.md
+    python scripts/make.py calibration-table
+                                            what Auto-FR is worth, for docs/findings_auto_fr.md
     python scripts/make.py model            the demo models, by training them
 
 Each says more with --help.
@@ -18,7 +18,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from calibrate import schedule_table, shipped_files
+from calibrate import worth
 from demo import model
 from docs import icon, locales, module_map, pictures, workflows
 from setup import host
@@ -32,11 +32,10 @@ WHAT = {
     "pictures": pictures,
     "map": module_map,
     "icon": icon,
-    "schedules": shipped_files,
-    "schedule-table": schedule_table,
+    "calibration-table": worth,
     "model": model,
 }
-WITH_OPTIONS = (locales, shipped_files, schedule_table, model)
+WITH_OPTIONS = (locales, worth, model)
 
 
 def main() -> int:
