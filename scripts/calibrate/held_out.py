@@ -20,8 +20,7 @@ from demo.setting import Setting
 from setup.in_process import DemoModel
 
 from ...frdiff.auto_fr.calibrate import EFFORTS, Calibration
-from ...frdiff.planning.presets import for_speedup
-from ...frdiff.planning.schedule import Schedule
+from ...frdiff.planning.prior import PriorSchedule
 from ...frdiff.schedule_files.calibrated import calibrated
 from ...frdiff.schedule_files.choice import BY_DECIBELS, Wish, front
 from ...frdiff.schedule_files.model import BELOW, ScheduleFile, quantile
@@ -45,6 +44,7 @@ NEAR = 2.0
 def table(host: Any, arguments: argparse.Namespace) -> int:
     """Measure each setting, print its rows and write all figures as JSON; returns the exit code."""
     found: list[dict[str, Any]] = []
+    arguments.json.parent.mkdir(parents=True, exist_ok=True)
     for text in SETTINGS:
         model, sampler, scheduler, steps, cfg = text.split()
         if arguments.only not in (None, model):
@@ -52,8 +52,7 @@ def table(host: Any, arguments: argparse.Namespace) -> int:
         setting = Setting(model, sampler, scheduler, int(steps), float(cfg))
         found.append({"setting": str(setting), **measure(host, setting, arguments.effort, arguments.pairs)})
         print("\n".join([*means(found[-1]), *words(found[-1])]), flush=True)
-    arguments.json.parent.mkdir(parents=True, exist_ok=True)
-    arguments.json.write_text(json.dumps(found, indent=1), encoding="ascii")
+        arguments.json.write_text(json.dumps(found, indent=1), encoding="ascii")
     for head, rows in ((HEAD_MEANS, means), (HEAD_WORDS, words)):
         print("", *head, *(row for each in found for row in rows(each)), sep="\n")
     return 0
@@ -67,7 +66,7 @@ def measure(host: Any, setting: Setting, effort: str, pairs: int) -> dict[str, A
     runs = HeldOut(host, demo, setting, held_out)
     dials = {
         f"{dial:g}": {
-            "fewer": runs.fewer(dial), "prior": runs.levels(for_speedup(dial)),
+            "fewer": runs.fewer(dial), "prior": runs.levels(PriorSchedule("prior", speedup=dial)),
             "calibrated": runs.levels(calibrated(file, Wish(dial))),
         }
         for dial in DIALS
@@ -100,10 +99,14 @@ class HeldOut:
         self._demo, self._groups, self._case = demo, held_out, case_of(host, {}, demo, setting)
         self._steps = setting.steps
         self._plain = [self._pictures(fewer_steps(1), group) for group in held_out]
+        self._known: dict[tuple[float, float], list[float]] = {}
 
-    def levels(self, schedule: Schedule) -> list[float]:
-        """PSNR in dB of each pair with a schedule."""
-        return self._compared(scheduled(schedule))
+    def levels(self, schedule: PriorSchedule) -> list[float]:
+        """PSNR in dB of each pair with a schedule; the same one is run once."""
+        key = (schedule.speedup, schedule.options.repair)
+        if key not in self._known:
+            self._known[key] = self._compared(scheduled(schedule))
+        return self._known[key]
 
     def fewer(self, dial: float) -> list[float]:
         """The same of plain runs of as many steps, or the part of one more."""

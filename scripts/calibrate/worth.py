@@ -15,8 +15,8 @@ from setup.in_process import load_comfyui, pack_module
 from setup.inside import inside
 
 SETTINGS = (
-    "rough euler simple 20 5", "rough dpmpp_2m simple 20 5", "unet dpmpp_2m karras 20 8", "unet dpmpp_2m karras 28 8",
-    "dit euler simple 20 4", "dit dpmpp_2m simple 20 5",
+    "unet dpmpp_2m karras 20 8", "rough euler simple 20 5", "dit euler simple 20 4", "rough dpmpp_2m simple 20 5",
+    "unet dpmpp_2m karras 28 8", "dit dpmpp_2m simple 20 5",
 )  # fmt: skip
 PAIRS = 32
 DIALS = (1.5, 2.0, 3.0)
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command line."""
     parser.add_argument("--only", metavar="MODEL", help="one model's rows alone")
     parser.add_argument("--pairs", type=int, default=PAIRS, metavar="N", help=f"held-out pairs ({PAIRS})")
-    parser.add_argument("--effort", default="thorough", help="the effort of the calibration (thorough)")
+    parser.add_argument("--effort", default="normal", help="the effort of the calibration (normal)")
     parser.add_argument("--json", type=Path, default=ROOT / "output" / "calibration.json", help="where the figures go")
 
 

@@ -1,4 +1,4 @@
-"""Schedule files: whole round trips, bad input by field, 100,000 mutated files, files from before, what a wish means."""
+"""Schedule files: round trips, bad input by field, 100,000 mutated files, files from before, what a wish means."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from frdiff.schedule_files.calibrated import UncalibratedSchedule, calibrated, d
 from frdiff.schedule_files.choice import BY_DECIBELS, LEVELS, WAYS, Wish, chosen, front, words
 from frdiff.schedule_files.model import LATENT, PICTURE, Point, Provenance, ScheduleFile, decibels, quantile
 from frdiff.schedule_files.reader import KEY, LARGEST_FILE
-from frdiff.schedule_files.store import read_schedule, schedule_path, to_bytes, from_bytes, write_schedule
+from frdiff.schedule_files.store import from_bytes, read_schedule, schedule_path, to_bytes, write_schedule
 
 quick = pytest.mark.quick
 
