@@ -65,7 +65,8 @@ LOAD = Graph(
     },
     (
         *SDXL_LINKS, *sampler_links("sampler"), "checkpoint.MODEL -> loader.model",
-        "loader.schedule -> sampler.schedule", "sampler.LATENT -> decode.samples", "checkpoint.VAE -> decode.vae", "decode.IMAGE -> save.images",
+        "loader.schedule -> sampler.schedule", "sampler.LATENT -> decode.samples", "checkpoint.VAE -> decode.vae",
+        "decode.IMAGE -> save.images",
         "sampler.report -> report.report",
     ),
 )  # fmt: skip
