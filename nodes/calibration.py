@@ -60,9 +60,9 @@ class FRDiffAutoFR(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "effort", options=list(EFFORTS),
-                    tooltip="How many pictures are compared: "
-                    + ", ".join(f"{name} {e.pictures}, as long as {e.runs:.0f} runs" for name, e in EFFORTS.items())
-                    + ". More pictures make surer what is said of errors.",
+                    tooltip="How many pictures are compared, and what that costs: "
+                    + ", ".join(f"{name} {e.pictures} ({e.most_runs} runs)" for name, e in EFFORTS.items())
+                    + ". More make surer what is said of errors.",
                 ),
                 io.String.Input(
                     "name", default=AUTO,

@@ -28,7 +28,7 @@ class Pace:
     """The progress of a calibration of so many ordinary runs; `say` writes on the node."""
 
     def __init__(
-        self, model: Any, runs: float, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+        self, model: Any, runs: int, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
         self._bar = comfy.utils.ProgressBar(PARTS)
@@ -57,7 +57,7 @@ class Pace:
     def words(self, part: float) -> str:
         """What is going on, and how long it will: an estimate as soon as two steps are made."""
         left = self._left(part)
-        cost = f"{self._runs:.0f} ordinary runs in all"
+        cost = f"{self._runs} ordinary runs in all"
         return f"{self._text}: {cost if left is None else f'{duration(left)} left, {cost}'}"
 
     def _left(self, part: float) -> float | None:
@@ -78,7 +78,7 @@ def run_calibration(
 ) -> ScheduleFile:
     """Measure what a request asks for, or what is left of it; the file is written and `shown` after each picture."""
     effort = EFFORTS[request.effort]
-    pace = Pace(request.model, effort.runs, say)
+    pace = Pace(request.model, effort.most_runs, say)
 
     def keep(file: ScheduleFile) -> None:
         write_schedule(path, file)

@@ -42,6 +42,11 @@ class Effort:
         """What it costs at most, unless less repair is better, in ordinary runs."""
         return self.before(self.pictures)
 
+    @property
+    def most_runs(self) -> int:
+        """The same in whole runs."""
+        return math.ceil(self.runs)
+
     def before(self, number: int) -> float:
         """What all pictures before one cost."""
         return sum(cost for each in range(number) for _, _, cost in self.work(each))

@@ -70,7 +70,7 @@ class Point:
 
     @property
     def said(self) -> float:
-        """The level in one number: the median, or a little less where pictures differ much (docs/math.md, 6.6)."""
+        """The level in one number: the median, or a little less where pictures differ much (docs/math.md, equation 6.6)."""
         middle = median(self.levels)
         return middle - min(max(middle - BELOW - self.low, 0.0), MOST_CAUTION)
 
@@ -122,5 +122,5 @@ def quantile(levels: Sequence[float], share: float) -> float:
 
 
 def decibels(error: float) -> float:
-    """How far a latent is above its relative error, at most 100 dB (docs/math.md, equation 6.8)."""
+    """How far a latent is above its relative error, at most 100 dB (docs/math.md, equation 6.5)."""
     return min(-20 * math.log10(max(error, 1e-30)), MOST_DECIBELS)

@@ -12,7 +12,7 @@ from ..schedule_folder import FILE_WIDGETS, file_of
 from .live import node_id, prompt_server, workflow_id
 
 EVENT = "frdiff.front"
-NOT_YET = "{why} {effort} takes as long as {runs:.0f} ordinary runs."
+NOT_YET = "{why} {effort} takes as long as {runs} ordinary runs."
 
 
 def front_data(file: ScheduleFile) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def cost_of(inputs: dict[str, Any], why: FRDiffError) -> FRDiffError:
     effort = inputs.get("effort")
     if not isinstance(effort, str) or effort not in EFFORTS:
         return why
-    return FRDiffError(NOT_YET.format(why=why, effort=effort, runs=EFFORTS[effort].runs))
+    return FRDiffError(NOT_YET.format(why=why, effort=effort, runs=EFFORTS[effort].most_runs))
 
 
 def show_front(node: Any, file: ScheduleFile) -> None:

@@ -207,7 +207,7 @@ def test_while_it_runs_it_says_how_long_it_will_and_shows_a_picture(host, demo, 
     monkeypatch.setattr(comfy.utils.ProgressBar, "update_absolute", lambda bar, *values: bars.append(values))
     previewer = type("Previewer", (), {"decode_latent_to_preview_image": lambda self, kind, x0: (kind, x0)})()
     monkeypatch.setattr(latent_preview, "get_previewer", lambda *_: previewer)
-    pace = run.Pace(demo.model, 50.0, said.append, lambda: now[0])
+    pace = run.Pace(demo.model, 50, said.append, lambda: now[0])
     pace.begin(0.0, 0.02, "picture 1 of 12, plain")
     assert said == ["picture 1 of 12, plain: 50 ordinary runs in all"]
     for step in (1, 2):
@@ -219,7 +219,7 @@ def test_while_it_runs_it_says_how_long_it_will_and_shows_a_picture(host, demo, 
     pace.begin(0.5, 0.02, "half")
     now[0] += 1.0
     pace.tick(20, 20, torch.zeros(1))
-    assert "about 12 s left" in said[-1]
+    assert "half: about 6 s left" in said[-1]
 
 
 def test_another_cache_is_refused(host, demo, folder):

@@ -388,7 +388,7 @@ def test_auto_is_planned_by_the_dial_and_by_error_when_it_runs(planning, folder)
 def test_auto_fr_plans_from_the_newest_file_of_its_name_or_of_its_settings(planning, engine, file, folder):
     store = engine("schedule_files.store")
     source = {"node": "FRDiffAutoFR", "inputs": {"name": "yours", "speedup": 2.0, "steps": 20, "effort": "quick"}}
-    with pytest.raises(ValueError, match="Nothing has been calibrated.* quick takes as long as 2 ordinary runs"):
+    with pytest.raises(ValueError, match="Nothing has been calibrated.* quick takes as long as 3 ordinary runs"):
         ask(planning, steps=20, schedule=source)
     by_error = {**source["inputs"], "name": "mine", "by": "error: invisible"}
     source["inputs"] = by_error
