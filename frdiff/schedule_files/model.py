@@ -70,7 +70,10 @@ class Point:
 
     @property
     def said(self) -> float:
-        """The level in one number: the median, or a little less where pictures differ much (docs/math.md, equation 6.6)."""
+        """The level in one number: the median, or a little less where pictures differ much.
+
+        See docs/math.md, equation 6.6.
+        """
         middle = median(self.levels)
         return middle - min(max(middle - BELOW - self.low, 0.0), MOST_CAUTION)
 
