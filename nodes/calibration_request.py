@@ -82,9 +82,10 @@ class Request:
         """The same where the same would be measured again, of however many pictures."""
         effort = EFFORTS[self.effort]
         patches = (self.model.model_options, getattr(self.model, "object_patches", {}))
-        setting = (self.seed, self.steps, self.cfg, self.sampler_name, self.scheduler, effort.speedups, effort.fewer)
+        measured = (effort.speedups, effort.fewer, effort.tries, effort.tried)
+        setting = (self.seed, self.steps, self.cfg, self.sampler_name, self.scheduler)
         seen = (self.all_prompts, self.negative, self.latent_image, self.vae is None)
-        return fingerprint([vars(network_id_of_model(self.model)), patches, setting, seen])
+        return fingerprint([vars(network_id_of_model(self.model)), patches, measured, setting, seen])
 
     @cached_property
     def all_prompts(self) -> list[Any]:

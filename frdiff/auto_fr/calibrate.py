@@ -60,7 +60,7 @@ class Effort:
 
 
 EFFORTS = {
-    "quick": Effort(1, (1.5, 2.0, 3.0), ()), "normal": Effort(12, tries=8), "thorough": Effort(32, tries=16),
+    "quick": Effort(1, (1.5, 2.0, 3.0), ()), "normal": Effort(12, tries=8), "thorough": Effort(32, tries=8),
 }  # fmt: skip
 
 
@@ -122,6 +122,8 @@ class Calibration:
         done = self._effort.before(number)
         truth, fast, results = torch.empty(0), dict[float, FastRun](), dict[Key, torch.Tensor]()
         for kind, speedup, cost in self._effort.work(number):
+            if kind == LESS and self.file.repair == LESS_REPAIR:
+                continue
             what = f"picture {number + 1} of {self._effort.pictures}, {kind.format(f'{speedup:g}')}"
             self._progress(done / self._effort.runs, cost / self._effort.runs, what)
             done += cost
@@ -131,7 +133,7 @@ class Calibration:
                 # As much computed, or the part of a step more.
                 steps = math.ceil((len(fast[speedup].times) - 1) * fast[speedup].cost - 1e-6)
                 results[kind, speedup] = self._runs.plain(number, steps)
-            elif kind == FAST or self.file.repair != LESS_REPAIR:
+            else:
                 run = self._runs.fast(number, self._schedule(kind, speedup))
                 results[kind, speedup] = run.result
                 fast.setdefault(speedup, run)

@@ -145,7 +145,8 @@ def _source(source: Any) -> tuple[str, tuple[tuple[str, Any], ...]] | None:
         raise FRDiffError("The plan is known when the run starts: it comes from a node that has to run first.")
     widgets = _schedule_widgets(name)
     values = widget_values(widgets, inputs)
-    missing = [widget.id for widget in widgets if widget.id not in values and not widget.optional]
+    needed = [widget.id for widget in widgets if not widget.optional and widget.id not in FILE_SETTING]
+    missing = [name for name in needed if name not in values]
     if missing:
         raise FRDiffError(f"The request for a plan has no value for {', '.join(missing)}.")
     return name, tuple(sorted(values.items()))
