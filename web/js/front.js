@@ -8,6 +8,8 @@ const HEIGHT = { shown: 208, empty: 1 }
 const SPEED_TICKS = [1, 1.5, 2, 3, 4, 6, 8]
 const MOVES = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }
 const LABELS = { fewer: "after", said: "before" }
+// A label needs room at its right.
+const FASTEST_LABELLED = 0.9
 const MARKS = { said: "measured", fewer: "fewer" }
 // Decibels between two lines, and the least that the plot spans.
 const GRID = 10
@@ -214,7 +216,9 @@ function tick(text) {
 /** The name of each kind of mark, beside one of them, on sides where the others are not. */
 function labelsOf(points, scale) {
   return Object.entries(LABELS).flatMap(([kind, side]) => {
-    const point = points.findLast((one) => one[kind] !== null)
+    const known = points.filter((one) => one[kind] !== null)
+    const roomy = known.filter((one) => one.speedup < FASTEST_LABELLED * points.at(-1).speedup)
+    const point = side === "after" ? roomy.at(-1) : known[1]
     if (!point) return []
     const label = placed(tick(say(MARKS[kind])), scale.at(point.speedup, point[kind]))
     label.dataset.side = side

@@ -103,7 +103,13 @@ b { font-weight: normal; font-size: 9px; opacity: 0.75; }
 .plot .better { inset: 3px 5px auto auto; translate: none; opacity: 0.9; }
 [data-kind] { box-sizing: border-box; width: 7px; height: 7px; }
 [data-kind="said"] { border-radius: 50%; background: currentColor; }
-.marks > [data-kind="spread"] { width: 3px; min-height: 1px; translate: -50% 0; background: currentColor; opacity: 0.35; }
+.marks > [data-kind="spread"] {
+  width: 3px;
+  min-height: 1px;
+  translate: -50% 0;
+  background: currentColor;
+  opacity: 0.35;
+}
 [data-kind="fewer"] { background: currentColor; clip-path: polygon(50% 0, 100% 100%, 0 100%); }
 .points > [aria-selected="true"] { box-shadow: 0 0 0 2px var(--comfy-input-bg, Canvas), 0 0 0 4px currentColor; }
 .points > [data-active] { outline: 2px solid var(--p-primary-color, Highlight); outline-offset: 1px; }
