@@ -33,7 +33,7 @@ HEAD_MEANS = (
     "|---|---|---|---|---|---|---|---|---|",
 )
 HEAD_WORDS = (
-    "| setting | speed | said | median | nine of ten above | worst | kept |",
+    "| setting, prompts | speed | said | median | nine of ten above | worst | kept |",
     "|---|---|---|---|---|---|---|",
 )
 METHODS = ("fewer", "prior", "calibrated")
@@ -71,12 +71,22 @@ def measure(host: Any, setting: Setting, effort: str, pairs: int) -> dict[str, A
         }
         for dial in DIALS
     }  # fmt: skip
+    own = HeldOut(host, demo, setting, own_prompts(EFFORTS[effort].pictures, pairs))
     said = [
-        {"said": point.said, "speedup": point.speedup, "reached": point.reached,
-         "levels": runs.levels(calibrated(file, Wish(by=BY_DECIBELS, decibels=point.said)))}
-        for point in front(file.points)
+        {"said": point.said, "speedup": point.speedup, "reached": point.reached, "prompts": prompts,
+         "levels": side.levels(calibrated(file, Wish(by=BY_DECIBELS, decibels=point.said)))}
+        for prompts, side in (("own", own), ("others", runs)) for point in front(file.points)
     ]  # fmt: skip
     return {"repair": file.repair, "dials": dials, "by_error": said}
+
+
+def own_prompts(pictures: int, pairs: int) -> list[Group]:
+    """The prompts of the calibration in turn, in groups of seeds that it has not seen."""
+    seen = [prompt for group in groups(DRAWS[0], pictures) for prompt in group.prompts]
+    return [
+        replace(group, prompts=tuple(seen[(i * len(group.prompts) + k) % pictures] for k in range(len(group.prompts))))
+        for i, group in enumerate(groups(DRAWS[1], pairs))
+    ]
 
 
 def calibration(demo: DemoModel, setting: Setting, effort: str) -> ScheduleFile:
@@ -140,7 +150,7 @@ def words(found: dict[str, Any]) -> list[str]:
         middle, low = median(each["levels"]), quantile(each["levels"], 0.1)
         kept = ["no", "yes"][abs(middle - each["said"]) <= NEAR and low >= each["said"] - BELOW]
         rows.append(
-            f"| {found['setting']} | {each['reached']:.1f}x | {each['said']:.1f} | {middle:.1f} | {low:.1f} | "
-            f"{min(each['levels']):.1f} | {kept} |"
+            f"| {found['setting']}, {each['prompts']} | {each['reached']:.1f}x | {each['said']:.1f} | {middle:.1f} | "
+            f"{low:.1f} | {min(each['levels']):.1f} | {kept} |"
         )
     return rows
