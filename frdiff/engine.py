@@ -75,7 +75,7 @@ class NetworkCall:
 
 
 class Engine(Protocol[Report_co]):
-    """What follows one sampling run: a session, a recorder, a roll-out, the gates.
+    """What follows one sampling run, such as a session.
 
     The host calls `begin_evaluation`, then `call` for each network call, possibly from several threads, then
     `end_evaluation`, for each evaluation of the sampler; and `close` once, also when the run failed.

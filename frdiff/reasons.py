@@ -145,16 +145,16 @@ FREED = Reason(
 # Calibrated schedules.
 OTHER_KIND = Reason(
     "calibrated-other-sampler",
-    "The schedule {file} was calibrated for {made_for}, and this one {this}: it gets the uncalibrated schedule.",
-)
-NOT_BETTER = Reason(
-    "calibrated-not-better",
-    "At {speedup:g}x nothing in {file} is known to be better than the uncalibrated schedule.",
+    "What {file} says of errors was measured with a sampler that {made_for}, and this one {this}: expect other errors.",
 )
 CARRIED_OVER = Reason(
     "calibrated-carried-over",
-    "The schedule {file} was calibrated with {made_steps} steps and carried over to {steps}; the noise levels lie up "
-    "to {apart:.2f} apart in flow time.",
+    "What {file} says of errors was measured with {made_steps} steps, and this run has {steps}; the noise levels lie "
+    "up to {apart:.2f} apart in flow time.",
+)
+NO_FILE = Reason(
+    "calibrated-none-fits",
+    "No schedule file fits this model: the uncalibrated schedule is used at {speedup:g}x.",
 )
 OTHER_WEIGHTS = Reason(
     "calibrated-other-weights", "The schedule {file} was calibrated with other weights of the same architecture."

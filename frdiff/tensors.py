@@ -53,11 +53,6 @@ def equal(a: Any, b: Any) -> bool:
     return structure == other and all(map(_equal_leaves, ours, theirs))
 
 
-def in_new_containers(value: Any) -> Any:
-    """The same tensors in containers of their own, for a callee that may use up what it is given."""
-    return map_tensors(lambda tensor: tensor, value)
-
-
 def is_tensors_alone(value: Any) -> bool:
     """Whether a result is made of nothing but tensors and None, so that a copy of it is the whole of it."""
     return all(leaf is None or isinstance(leaf, torch.Tensor) for leaf in _leaves(value))

@@ -13,11 +13,6 @@ def norm(tensor: torch.Tensor, dim: int | None = None) -> torch.Tensor:
     return _untyped(tensor).norm(dim=dim)
 
 
-def least_squares(columns: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """The `s` (N, K) with the smallest `|columns s - targets|` for (M, N) and (M, K), by singular values."""
-    return _untyped(torch.linalg).lstsq(columns, targets, driver="gelsd").solution
-
-
 def solved(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """The `x` (B, N, K) with `a x = b` for (B, N, N) and (B, N, K), without waiting for a device to look for errors."""
     return _untyped(torch.linalg).solve_ex(a, b).result

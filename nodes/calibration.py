@@ -2,53 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-import comfy.model_management
 import comfy.samplers
-import comfy.utils
-import torch
 from comfy_api.latest import io
 
-from ..frdiff.auto_fr.calibrate import Calibration
-from ..frdiff.auto_fr.effort import EFFORTS
-from ..frdiff.auto_fr.jobs import in_turn
-from ..frdiff.schedule_files.calibrated import calibrated
+from ..frdiff.auto_fr.calibrate import EFFORTS
+from ..frdiff.errors import FRDiffError
+from ..frdiff.planning.schedule import Schedule
+from ..frdiff.schedule_files.calibrated import UncalibratedSchedule, calibrated
+from ..frdiff.schedule_files.choice import BY_SPEED, Wish, front, measured, words
 from ..frdiff.schedule_files.model import ScheduleFile
-from ..frdiff.schedule_files.store import read_schedule, write_schedule
-from .calibration_request import SEED_MAX, Request, describe, origin
-from .fingerprint import fingerprint
-from .inputs import CATEGORY, ScheduleType
+from ..frdiff.schedule_files.store import read_schedule
+from .calibration_request import SEED_MAX, Request
+from .calibration_run import run_calibration
+from .host.network import network_id_of_model
+from .inputs import CATEGORY, ScheduleType, wish_inputs
 from .panel.fronts import show_front
 from .panel.live import node_id, prompt_server
-from .schedule_folder import NOTHING, file_names, find_file, free_path
+from .schedule_folder import AUTO, file_names, file_to_go_on, find_file, fitting_file, stamp
 
 MORE_PROMPTS = ("positive_2", "positive_3", "positive_4")
-
-
-def _speedup_input() -> io.Input:
-    return io.Float.Input(
-        "speedup", default=2.0, min=1.0, max=10.0, step=0.1,
-        tooltip="How many times faster the network should run; one calibration holds all speeds.",
-    )  # fmt: skip
-
-
-@dataclass(frozen=True, eq=False)
-class _Made:
-    """A finished calibration; neither the model nor the conditions are kept alive by it."""
-
-    asked: dict[str, Any]
-    path: Path
-
-    def fits(self, request: Request) -> bool:
-        """Whether a calibration of these inputs would be the same one again."""
-        return self.asked == _asked(request) and self.path.is_file()
-
-
-# The last calibration of each node: turning the dial executes the node, and must not calibrate again.
-_LAST: dict[str | None, _Made] = {}
+NONE_FITS = "No file in models/frdiff fits this model and sampler: the uncalibrated dial is used at {speedup:g}x."
 
 
 class FRDiffAutoFR(io.ComfyNode):
@@ -56,11 +32,13 @@ class FRDiffAutoFR(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
+        (speedup, *chosen_by) = wish_inputs()
         return io.Schema(
             node_id="FRDiffAutoFR",
             display_name="FRDiff Auto-FR",
             category=CATEGORY,
-            description="Finds out, from a few runs of your model, which steps to compute at every speed-up.",
+            description="Finds out, from runs of your model with your settings, how near to the uncached picture each "
+            "speed is.",
             inputs=[
                 io.Model.Input("model", tooltip="The model to calibrate, with its LoRAs."),
                 io.Conditioning.Input("positive", tooltip="A prompt like the ones you will use."),
@@ -82,14 +60,27 @@ class FRDiffAutoFR(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "effort", options=list(EFFORTS),
-                    tooltip="quick: about 3 ordinary runs. normal: about 40, judged on seeds of their own. "
-                    "thorough: over 100, and some minutes more.",
+                    tooltip="How many pictures are compared, and what that costs: "
+                    + ", ".join(f"{name} {e.pictures} ({e.most_runs} runs)" for name, e in EFFORTS.items())
+                    + ". More make surer what is said of errors.",
                 ),
-                io.String.Input("name", default="my model", tooltip="The name of the file in models/frdiff."),
-                _speedup_input(),
+                io.String.Input(
+                    "name", default=AUTO,
+                    tooltip="The name of the file in models/frdiff; auto makes one of the model and the settings.",
+                ),
+                speedup,
                 *(
                     io.Conditioning.Input(more, optional=True, tooltip="Another prompt, so that not one decides alone.")
                     for more in MORE_PROMPTS
+                ),
+                *chosen_by,
+                io.Vae.Input(
+                    "vae", optional=True, tooltip="Errors are then PSNR of pictures; without it, of latents."
+                ),
+                io.Clip.Input("clip", optional=True, tooltip="Encodes `prompts`."),
+                io.String.Input(
+                    "prompts", default="", multiline=True, optional=True,
+                    tooltip="More prompts, one a line; the more kinds of pictures, the surer what is said.",
                 ),
             ],
             outputs=[ScheduleType.Output(display_name="schedule", tooltip="For the `schedule` input of FRDiff nodes.")],
@@ -100,75 +91,98 @@ class FRDiffAutoFR(io.ComfyNode):
     @classmethod
     def execute(
         cls, model, positive, negative, latent_image, seed, steps, cfg, sampler_name, scheduler, effort, name, speedup,
-        **more_prompts,
+        **more: Any,
     ) -> io.NodeOutput:  # fmt: skip
         request = Request(
             model, positive, negative, latent_image, seed, steps, cfg, sampler_name, scheduler, effort, name, speedup,
-            **more_prompts,
+            **more,
         )  # fmt: skip
-        unique_id = node_id(cls)
-        known = _LAST.get(unique_id)
-        if known is not None and known.fits(request):
-            file = read_schedule(known.path)
-            show_front(cls, file)
-        else:
-            path = free_path(name)
-            file = cls._calibrate(request, path)
-            _LAST[unique_id] = _Made(_asked(request), path)
-        _say("\n".join([origin(file), *file.notes]), unique_id)
-        return io.NodeOutput(calibrated(file, speedup), ui={"text": [describe(file)]})
-
-    @classmethod
-    def _calibrate(cls, request: Request, path: Path) -> ScheduleFile:
-        """Run the calibration; each better file is written and shown as soon as it is known."""
-        bar = comfy.utils.ProgressBar(100)
-
-        def progress(part: float, text: str) -> None:
-            comfy.model_management.throw_exception_if_processing_interrupted()
-            bar.update_absolute(int(100 * part))
-            _say(text, node_id(cls))
-
-        def keep(known: ScheduleFile) -> None:
-            write_schedule(path, known)
-            show_front(cls, known)
-
-        calibration = Calibration(
-            in_turn(request.sample), EFFORTS[request.effort], request.provenance(), path.stem, request.seed, progress
-        )
-        with torch.inference_mode():
-            return calibration.run(keep)
+        effort = EFFORTS[request.effort]
+        path, known = file_to_go_on(request.title, request.key)
+        if known is None or known.done < effort.pictures:
+            known = run_calibration(
+                request, path, known, lambda text: _say(text, node_id(cls)), lambda file: show_front(cls, file)
+            )
+        show_front(cls, known)
+        _say("\n".join([words(known, request.wish), *known.notes]), node_id(cls))
+        return io.NodeOutput(calibrated(known, request.wish), ui={"text": [describe(known, request.wish)]})
 
 
 class FRDiffScheduleLoader(io.ComfyNode):
-    """Loads a calibration; the dial moves over its whole front."""
+    """Loads a calibration; the dial moves over all its speeds."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
+        (speedup, *chosen_by) = wish_inputs()
         return io.Schema(
             node_id="FRDiffScheduleLoader",
             display_name="FRDiff Schedule Loader",
             category=CATEGORY,
-            description="Loads a schedule that FRDiff Auto-FR has made, at the speed you choose.",
+            description="Loads what FRDiff Auto-FR has measured, at the speed or the error that you choose.",
             inputs=[
-                io.Combo.Input("file", options=file_names() or [NOTHING], tooltip="From models/frdiff, or shipped."),
-                _speedup_input(),
+                io.Combo.Input(
+                    "file", options=[AUTO, *file_names()],
+                    tooltip="From models/frdiff; auto takes the newest that fits the model and the sampler.",
+                ),
+                speedup,
+                *chosen_by,
+                io.Model.Input("model", optional=True, tooltip="The model that will sample, so that auto can choose."),
             ],
             outputs=[ScheduleType.Output(display_name="schedule", tooltip="For the `schedule` input of FRDiff nodes.")],
-            hidden=[io.Hidden.unique_id],
-        )
+            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo, io.Hidden.prompt],
+        )  # fmt: skip
 
     @classmethod
-    def fingerprint_inputs(cls, file: str, speedup: float) -> Any:
-        path = find_file(file)
-        return (file, speedup, path.stat().st_mtime_ns if path.is_file() else None)
+    def fingerprint_inputs(cls, file: str, **others: Any) -> Any:
+        return (file, stamp())
 
     @classmethod
-    def execute(cls, file: str, speedup: float) -> io.NodeOutput:
-        known = read_schedule(find_file(file))
-        schedule = calibrated(known, speedup)
-        _say("\n".join([origin(known), *known.notes]), node_id(cls))
-        text = f"{describe(known)}\nAt this dial: {1 / schedule.point.cost:.2f}x"
-        return io.NodeOutput(schedule, ui={"text": [text]})
+    def execute(
+        cls, file: str, speedup: float, by: str = BY_SPEED, decibels: float = 35.0, model: Any = None
+    ) -> io.NodeOutput:
+        wish = Wish(speedup, by, decibels)
+        if file == AUTO:
+            known = cls._fitting(model)
+            if known is None:
+                return _told(cls, UncalibratedSchedule("dial", speedup=speedup), NONE_FITS.format(speedup=speedup))
+            show_front(cls, known)
+        else:
+            known = read_schedule(find_file(file))
+        return _told(cls, calibrated(known, wish), describe(known, wish))
+
+    @classmethod
+    def _fitting(cls, model: Any) -> ScheduleFile | None:
+        if model is None:
+            raise FRDiffError("With the file on auto, connect the model that will sample to `model`, or choose a file.")
+        hidden = getattr(cls, "hidden", None)
+        sampler = sampler_after(getattr(hidden, "prompt", None) or {}, node_id(cls))
+        return fitting_file(network_id_of_model(model), sampler)
+
+
+def sampler_after(prompt: Mapping[str, Any], node: str | None) -> str | None:
+    """The sampler of the node that takes another's schedule, None where it is not known."""
+    for each in prompt.values():
+        inputs = each.get("inputs", {})
+        source, sampler = inputs.get("schedule"), inputs.get("sampler_name")
+        if isinstance(source, list) and str(source[0]) == node and isinstance(sampler, str):
+            return sampler
+    return None
+
+
+def describe(file: ScheduleFile, wish: Wish) -> str:
+    """What a file says, in a few lines, for those who see no plot."""
+    made = file.provenance
+    first = (
+        f"{file.name}: {made.network.cls.rsplit('.', 1)[-1]}, {made.sampler}/{made.scheduler}, {file.steps} steps, "
+        f"cfg {made.cfg:g}, {made.date}"
+    )
+    rows = [measured(point, file) for point in front(file.points)]
+    return "\n".join([first, *rows, *file.notes, f"Here: {words(file, wish)}"])
+
+
+def _told(node: Any, schedule: Schedule, text: str) -> io.NodeOutput:
+    _say(text.splitlines()[-1], node_id(node))
+    return io.NodeOutput(schedule, ui={"text": [text]})
 
 
 def _say(text: str, unique_id: str | None) -> None:
@@ -176,8 +190,3 @@ def _say(text: str, unique_id: str | None) -> None:
     server = prompt_server()
     if server is not None and unique_id is not None:
         server.send_progress_text(text, unique_id)
-
-
-def _asked(request: Request) -> dict[str, Any]:
-    """What a calibration depends on: everything but the dial."""
-    return {name: fingerprint(value) for name, value in vars(request).items() if name != "speedup"}

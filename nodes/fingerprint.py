@@ -1,40 +1,50 @@
-"""What the inputs of a node were, without keeping them alive."""
+"""What the inputs of a node were, as a short text: the same for inputs of the same content."""
 
 from __future__ import annotations
 
 import hashlib
-import weakref
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from torch.utils import _pytree as pytree
+
+# Objects of other packs hold objects that hold objects; what decides is near.
+DEEPEST = 6
 
 
-def fingerprint(value: Any) -> Any:
-    """Equal for inputs that are the same: tensors by their content, other objects by being the same one."""
-    leaves, structure = pytree.tree_flatten(value)
-    return structure, [_of_leaf(leaf) for leaf in leaves]
+def fingerprint(value: Any) -> str:
+    """Equal for inputs of the same content: tensors by their values, objects and functions by what they hold."""
+    digest = hashlib.sha256()
+    for part in _parts(value, DEEPEST):
+        digest.update(part + b"\0")
+    return digest.hexdigest()[:32]
 
 
-def _of_leaf(leaf: Any) -> Any:
-    if leaf is None or isinstance(leaf, int | float | str):
-        return leaf
-    if isinstance(leaf, torch.Tensor):
-        content = leaf.detach().reshape(-1).contiguous().view(torch.uint8).cpu().numpy().tobytes()
-        return tuple(leaf.shape), str(leaf.dtype), hashlib.sha256(content).hexdigest()
-    try:
-        return _Object(weakref.ref(leaf))
-    except TypeError:
-        # It cannot be recognised later, and so is like no other.
-        return object()
+def _parts(value: Any, depth: int) -> Iterator[bytes]:
+    if isinstance(value, torch.Tensor):
+        yield f"{tuple(value.shape)} {value.dtype}".encode()
+        if not value.is_nested:
+            yield value.detach().reshape(-1).contiguous().view(torch.uint8).cpu().numpy().tobytes()
+    elif value is None or isinstance(value, bool | int | float | str | bytes | torch.dtype):
+        yield repr(value).encode()
+    elif depth and isinstance(value, Mapping):
+        for key in sorted(value, key=repr):
+            yield repr(key if isinstance(key, str | int) else type(key)).encode()
+            yield from _parts(value[key], depth - 1)
+    elif depth and isinstance(value, list | tuple):
+        yield str(len(value)).encode()
+        for each in value:
+            yield from _parts(each, depth - 1)
+    else:
+        yield from _of_object(value, depth)
 
 
-class _Object:
-    """Equal only to what stands for the same object, as long as that lives."""
-
-    def __init__(self, reference: weakref.ref) -> None:
-        self._reference = reference
-
-    def __eq__(self, other: object) -> bool:
-        known = self._reference()
-        return known is not None and isinstance(other, _Object) and other._reference() is known
+def _of_object(value: Any, depth: int) -> Iterator[bytes]:
+    """A function by its name and what it closes over, another object by its class and its own values."""
+    named = value if hasattr(value, "__qualname__") else type(value)
+    yield f"{named.__module__}.{named.__qualname__}".encode()
+    cells = [cell.cell_contents for cell in getattr(value, "__closure__", None) or ()]
+    # A network is known by its weights elsewhere, and is large.
+    held = [] if isinstance(value, type | torch.nn.Module) else [*cells, getattr(value, "__dict__", {})]
+    for each in held if depth else ():
+        yield from _parts(each, depth - 1)

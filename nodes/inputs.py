@@ -7,6 +7,7 @@ import comfy.samplers
 from comfy_api.latest import io
 
 from ..frdiff.errors import FRDiffError
+from ..frdiff.schedule_files.choice import BY_SPEED, LEVELS, WAYS
 from .panel.canvas import THEMES
 
 CATEGORY = "FRDiff"
@@ -31,6 +32,23 @@ def speedup_input() -> io.Input:
         step=0.1,
         tooltip="How many times faster the network should run. 1.0 is off: every step is computed.",
     )
+
+
+def wish_inputs() -> list[io.Input]:
+    """The dial of a calibration, and whether it counts or an error does; all but the dial are optional."""
+    return [
+        speedup_input(),
+        io.Combo.Input(
+            "by", options=list(WAYS), default=BY_SPEED, optional=True,
+            tooltip="speed: the dial above counts. error: as fast as pictures stay so near to the uncached ones: "
+            + ", ".join(f"{name.removeprefix('error: ')} {level:g} dB" for name, level in LEVELS.items())
+            + ", or the decibels below.",
+        ),
+        io.Float.Input(
+            "decibels", default=35.0, min=0.0, max=100.0, step=1.0, optional=True,
+            tooltip="By decibels: the PSNR that a picture should have to the uncached one; more is nearer.",
+        ),
+    ]  # fmt: skip
 
 
 def schedule_input(tooltip: str = "A schedule from another FRDiff node. With it the dial is not used.") -> io.Input:

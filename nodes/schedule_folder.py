@@ -1,63 +1,110 @@
-"""Where schedule files lie, and which one a node's widgets mean."""
+"""Where schedule files lie, and which one a node means."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import folder_paths
 
+from ..frdiff.blocks.network_id import NetworkId
 from ..frdiff.errors import FRDiffError
-from ..frdiff.schedule_files.store import SUFFIX, schedule_path
+from ..frdiff.schedule_files.calibrated import fits
+from ..frdiff.schedule_files.model import ScheduleFile
+from ..frdiff.schedule_files.store import SUFFIX, read_schedule, schedule_path
 
 FOLDER = "frdiff"
-SHIPPED = Path(__file__).resolve().parent.parent / "schedules"
-SHIPPED_PREFIX = "shipped: "
-NOTHING = "nothing calibrated yet"
+# The choice of the file that fits, and a name made of the model's and the setting's.
+AUTO = "auto"
 # The widget that says which file a node means.
 FILE_WIDGETS = {"FRDiffScheduleLoader": "file", "FRDiffAutoFR": "name"}
+UNREADABLE = "The request for a schedule file could not be read."
+WHEN_IT_RUNS = "Which file fits is known when the node runs."
 
 folder_paths.add_model_folder_path(FOLDER, os.path.join(folder_paths.models_dir, FOLDER), is_default=True)
 folder_paths.folder_names_and_paths[FOLDER][1].add(SUFFIX)
 
 
 def file_names() -> list[str]:
-    """The files in models/frdiff, then the shipped ones."""
-    own = {path.name for folder in _folders() for path in Path(folder).glob("*" + SUFFIX) if path.is_file()}
-    return sorted(own) + [SHIPPED_PREFIX + path.stem for path in sorted(SHIPPED.glob("*" + SUFFIX))]
+    """The files in models/frdiff and in what else belongs to it."""
+    return sorted({path.name for path in _files()})
 
 
 def find_file(name: str) -> Path:
     """The path that belongs to a name of `file_names`; raises FRDiffError for names that lead elsewhere."""
-    if name == NOTHING:
-        raise FRDiffError("There is no schedule file yet. Calibrate with FRDiff Auto-FR, or put one in models/frdiff.")
-    if name.startswith(SHIPPED_PREFIX):
-        return schedule_path(SHIPPED, name.removeprefix(SHIPPED_PREFIX))
     paths = [schedule_path(Path(folder), name) for folder in _folders()]
     return next((path for path in paths if path.is_file()), paths[0])
 
 
-def free_path(name: str) -> Path:
-    """Where a new file goes: no file of the user's is written over."""
-    return _paths_of(name)[-1]
+def file_to_go_on(name: str, key: str) -> tuple[Path, ScheduleFile | None]:
+    """The file that was begun for the same, or where a new one goes: no other file is written over."""
+    for path, file in _newest_first():
+        if file.key == key:
+            return path, file
+    return _paths_of(name)[-1], None
 
 
-def newest_path(name: str) -> Path:
+def fitting_file(network: NetworkId, sampler: str | None) -> ScheduleFile | None:
+    """The newest file of a network and a sampler, where this is known; of its own weights and patches if there is."""
+    found = [file for _, file in _newest_first() if fits(file, network) and sampler in (None, file.provenance.sampler)]
+    return min(found, key=lambda file: _strangeness(file, network), default=None)
+
+
+def newest_file(name: str) -> ScheduleFile:
     """The last file that was calibrated under a name; raises FRDiffError where there is none."""
     made = _paths_of(name)[:-1]
     if not made:
         raise FRDiffError("Nothing has been calibrated under this name yet.")
-    return made[-1]
+    return read_schedule(made[-1])
 
 
-def file_of(node: str, inputs: Mapping[str, Any]) -> Path:
-    """The schedule file that a node of FILE_WIDGETS means; raises FRDiffError."""
+def file_of(node: str, inputs: Mapping[str, Any]) -> ScheduleFile:
+    """The schedule file that a node of FILE_WIDGETS means by its widgets; raises FRDiffError."""
     name = inputs.get(FILE_WIDGETS[node])
     if not isinstance(name, str):
-        raise FRDiffError("The request for a schedule file could not be read.")
-    return newest_path(name) if node == "FRDiffAutoFR" else find_file(name)
+        raise FRDiffError(UNREADABLE)
+    if node == "FRDiffAutoFR":
+        return _of_setting(inputs) if name == AUTO else newest_file(name)
+    if name == AUTO:
+        raise FRDiffError(WHEN_IT_RUNS)
+    return read_schedule(find_file(name))
+
+
+def stamp() -> list[tuple[str, int]]:
+    """Which files there are, and when they were written."""
+    return sorted((str(path), path.stat().st_mtime_ns) for path in _files())
+
+
+def _of_setting(inputs: Mapping[str, Any]) -> ScheduleFile:
+    """The newest file of the sampler's settings, whatever the model, of which widgets say nothing."""
+    for _, file in _newest_first():
+        made = file.provenance
+        if (made.sampler, made.scheduler, file.steps, made.cfg) == tuple(
+            inputs.get(name) for name in ("sampler_name", "scheduler", "steps", "cfg")
+        ):
+            return file
+    raise FRDiffError("Nothing has been calibrated with these settings yet.")
+
+
+def _strangeness(file: ScheduleFile, network: NetworkId) -> tuple[bool, bool]:
+    made = file.provenance.network
+    return made.weights != network.weights, made.patches != network.patches
+
+
+def _newest_first() -> Iterator[tuple[Path, ScheduleFile]]:
+    """The files that can be read; others say what is wrong with them when they are chosen."""
+    for path in sorted(_files(), key=lambda path: path.stat().st_mtime_ns, reverse=True):
+        try:
+            file = read_schedule(path)
+        except FRDiffError:
+            continue
+        yield path, file
+
+
+def _files() -> list[Path]:
+    return [path for folder in _folders() for path in Path(folder).glob("*" + SUFFIX) if path.is_file()]
 
 
 def _folders() -> list[str]:

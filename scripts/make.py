@@ -8,8 +8,8 @@
     python scripts/make.py icon             docs/icon.svg and docs/banner.svg
     python scripts/make.py usual            the benchmark's chart and table of samplers for the README and docs/
     python scripts/make.py memory           what is remembered, by model and size, for docs/memory.md
-    python scripts/make.py schedules        schedules/, by calibrating the demo models
-    python scripts/make.py schedule-table   what they are worth, for docs/findings_auto_fr.md
+    python scripts/make.py calibration-table
+                                            what Auto-FR is worth, for docs/findings_auto_fr.md
     python scripts/make.py model            the demo models, by training them
 
 Each says more with --help.
@@ -20,7 +20,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from calibrate import schedule_table, shipped_files
+from calibrate import worth
 from demo import model
 from docs import icon, locales, memory, module_map, pictures, usual, workflows
 from setup import host
@@ -36,11 +36,10 @@ WHAT = {
     "icon": icon,
     "usual": usual,
     "memory": memory,
-    "schedules": shipped_files,
-    "schedule-table": schedule_table,
+    "calibration-table": worth,
     "model": model,
 }
-WITH_OPTIONS = (locales, pictures, shipped_files, schedule_table, model)
+WITH_OPTIONS = (locales, pictures, worth, model)
 
 
 def main() -> int:

@@ -15,20 +15,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-from setup import ROOT, ScriptError
+from setup import ROOT
 from setup.host import (
     Host,
     add_comfyui_argument,
     ensure_browser_tools,
     ensure_host,
     ensure_manager,
-    ensure_ray,
     ensure_test_tools,
 )
 from setup.inside import reported
 
 TESTS = ROOT / "tests"
-RAY_TESTS = TESTS / "host" / "test_calibrate.py"
 
 
 def main() -> int:
@@ -51,11 +49,6 @@ def _run(arguments: argparse.Namespace, passed_on: list[str]) -> int:
         ensure_manager(host)
     if arguments.lint:
         return lint(host)
-    if _are_asked_for(RAY_TESTS, passed_on):
-        try:
-            ensure_ray(host)
-        except ScriptError as error:
-            print(f"The tests with Ray will be skipped: {error}")
     return run_tests(host, passed_on)
 
 
@@ -75,14 +68,6 @@ def lint(host: Host) -> int:
     tools = [["ruff", "check", "."], ["pyright", "--pythonpath", str(host.python)]]
     codes = [subprocess.run(host.command("-m", *tool), cwd=ROOT, env=host.environment()).returncode for tool in tools]
     return max(codes)
-
-
-def _are_asked_for(tests: Path, passed_on: list[str]) -> bool:
-    """Whether a test file is among what pytest will run, as far as paths say."""
-    paths = [Path(found.partition("::")[0]) for argument in passed_on if (found := _test_path(argument))]
-    if "-m" in passed_on and not paths:
-        return "ray" in passed_on
-    return not paths or any(path == tests or path in tests.parents for path in paths)
 
 
 def _test_path(argument: str) -> str | None:

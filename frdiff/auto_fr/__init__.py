@@ -1,1 +1,1 @@
-"""Auto-FR: find out once, from a model's own runs, which steps to compute at any speed-up."""
+"""Auto-FR: find out once, from a model's own runs, what error each speed has."""

@@ -16,7 +16,7 @@ def best_keyframes(steps: int, cost: SegmentCost, longest_gap: int) -> list[tupl
     The first step is always one. `cost(p, a, b)` is the cost of the steps between keyframes `a` and `b`
     when `p` is the keyframe before `a` (`p == a` at the first); `b == steps` stands for the end of the run.
     Gaps are at most `longest_gap`; a number that cannot be reached with them gives an empty tuple
-    (docs/math.md, equation 2.5).
+    (docs/math.md, equations 2.1 and 2.5).
     """
     gaps = range(1, min(longest_gap, steps) + 1)
     # best[a, g, k]: least cost so far with keyframe a, g steps after the one before it (0 at the first), k keyframes.

@@ -110,12 +110,6 @@ class Plan:
         """Whether anything that is remembered is used again."""
         return self.keeps_stages or any(kind is not StepKind.FULL for kind in self.kinds)
 
-    @property
-    def plain_start(self) -> int:
-        """How many first evaluations are computed in full, with nothing but their outputs remembered."""
-        changed = (p for p, step in enumerate(self) if step.kind is not StepKind.FULL or step.keeps_stages)
-        return next(changed, len(self))
-
     def cost(self, partial_cost: float) -> float:
         """What it costs over a run in full, a partial evaluation costing `partial_cost` of a full one.
 

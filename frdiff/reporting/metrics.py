@@ -14,13 +14,13 @@ WINDOW, SIGMA, C1, C2 = 11, 1.5, 0.01**2, 0.03**2
 
 
 def psnr(a: torch.Tensor, b: torch.Tensor) -> float:
-    """Mean PSNR in dB of pictures (B, H, W, C) in 0..1, at most 100 (docs/math.md, equation 6.4)."""
+    """Mean PSNR in dB of pictures (B, H, W, C) in 0..1, at most 100 (docs/math.md, equation 6.3)."""
     error = (a.float() - b.float()).square().flatten(1).mean(dim=1)
     return float((-10 * error.log10()).clamp(max=PSNR_LIMIT).mean())
 
 
 def ssim(a: torch.Tensor, b: torch.Tensor) -> float:
-    """Mean SSIM of pictures (B, H, W, C) in 0..1, with a Gaussian window of 11 x 11 (docs/math.md, equation 6.5)."""
+    """Mean SSIM of pictures (B, H, W, C) in 0..1, with a Gaussian window of 11 x 11 (docs/math.md, equation 6.4)."""
     a, b = (image.float().movedim(-1, 1) for image in (a, b))
     mean_a, mean_b = _blurred(a), _blurred(b)
     var_a, var_b = _blurred(a * a) - mean_a**2, _blurred(b * b) - mean_b**2

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from ..blocks.network_id import NetworkId
-from ..forecasting.rules import KRIGING, Forecaster
-from ..planning.plan import StepKind
+from ..planning.prior import REPAIR
 
 VERSION = "0.1.0"
-CALIBRATED, PRIOR = "calibrated", "prior"
+# What levels are measured of: PSNR of pictures, or how far the latent is above its error.
+PICTURE, LATENT = "picture", "latent"
+# Nine of ten pictures are to be no farther below what is said than this, which may lie so far below the median for it.
+BELOW, MOST_CAUTION = 4.0, 1.5
+# Equal results have no finite level.
+MOST_DECIBELS = 100.0
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """What a schedule was calibrated with; `size` is the latent's shape without its batch, like `16x16x16`."""
+    """What a file was measured with; `size` is the latent's shape without its batch, like `16x16x16`."""
 
     network: NetworkId
     prediction: str
@@ -22,80 +29,101 @@ class Provenance:
     scheduler: str
     cfg: float
     size: str
-    stages: int
     version: str
     date: str
 
 
 @dataclass(frozen=True)
 class Point:
-    """One schedule of the front.
+    """What was measured at one value of the dial, `speedup`.
 
-    `cost` is its network time over that of the full run, `repair` that of its Schedule, `expected` the error that
-    the search expects. `error`, `prior_error` and `fewer_error` are measured relative L2 errors of the final
-    latent: this schedule's, the prior's at the same cost and that of a run with fewer steps, None where not
-    measured. `source` is "prior" where the prior is used instead because this was not better.
+    `cost` is the share of the evaluations that were computed. `levels` are decibels, one for each picture, against the
+    uncached run; `fewer` are those of plain runs of as many steps, `less_repair` those with less repair than the
+    dial's, each for as many pictures as that was tried with.
     """
 
-    kinds: tuple[StepKind, ...]
+    speedup: float
     cost: float
-    expected: float
-    source: str = CALIBRATED
-    repair: float = 0.0
-    error: float | None = None
-    prior_error: float | None = None
-    fewer_error: float | None = None
+    levels: tuple[float, ...]
+    fewer: tuple[float, ...] = ()
+    less_repair: tuple[float, ...] = ()
 
+    @property
+    def reached(self) -> float:
+        """The counted speed-up."""
+        return 1 / self.cost
 
-@dataclass(frozen=True)
-class Milliseconds:
-    """What an evaluation took on the machine of the calibration: in full, in part where that was tried, and its stages.
+    @property
+    def worst(self) -> float:
+        """The least level."""
+        return min(self.levels)
 
-    A stage is named by its path in the network.
-    """
+    @property
+    def low(self) -> float:
+        """What nine of ten pictures reach."""
+        return quantile(self.levels, 0.1)
 
-    full: float
-    partial: float | None = None
-    stages: tuple[tuple[str, float], ...] = ()
+    @property
+    def high(self) -> float:
+        """What one of ten pictures reaches."""
+        return quantile(self.levels, 0.9)
 
+    @property
+    def said(self) -> float:
+        """The level in one number: the median, or a little less where pictures differ much.
 
-@dataclass(frozen=True)
-class Move:
-    """A change that made a schedule of `full` full steps better: one of them moved from step `before` to step `after`.
-
-    `error` is the relative L2 error of the final latent after it, on the recorded runs.
-    """
-
-    full: int
-    before: int
-    after: int
-    error: float
+        See docs/math.md, equation 6.6.
+        """
+        middle = median(self.levels)
+        return middle - min(max(middle - BELOW - self.low, 0.0), MOST_CAUTION)
 
 
 @dataclass(frozen=True)
 class ScheduleFile:
-    """A calibration: flow times of its steps, the front of schedules from many full steps to few, provenance.
+    """A calibration: flow times of its steps, what was measured at each speed from slow to fast, provenance.
 
-    `times` are one more than there are steps, falling. `forced` steps are full in every point.
-    `partial_cost` is the measured time of a partial step over a full one, None without partial steps.
-    `milliseconds` were measured, None where not known; `moves` were accepted by the refinement, in this order.
+    `times` are one more than there are steps, falling. `measure` says what levels are of. `done` of `planned` runs of a
+    prompt and a seed were measured, `key` tells what they were asked for, so that a calibration that was stopped can go
+    on. `repair` is that of its Schedule. `stochastic` says whether the sampler added noise.
     """
 
     name: str
     times: tuple[float, ...]
     points: tuple[Point, ...]
     provenance: Provenance
-    forecaster: Forecaster = KRIGING
-    forced: tuple[int, ...] = (0,)
+    measure: str = PICTURE
     stochastic: bool = False
-    partial_cost: float | None = None
-    method: str = "search"
-    held_out: int = 0
+    repair: float = REPAIR
+    done: int = 0
+    planned: int = 0
+    key: str = ""
     notes: tuple[str, ...] = ()
-    milliseconds: Milliseconds | None = None
-    moves: tuple[Move, ...] = ()
 
     @property
     def steps(self) -> int:
         """The steps it was calibrated with."""
         return len(self.times) - 1
+
+    @property
+    def pictures(self) -> int:
+        """How many pictures were compared at each speed."""
+        return max((len(point.levels) for point in self.points), default=0)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all that was planned was measured."""
+        return self.done >= self.planned
+
+
+def quantile(levels: Sequence[float], share: float) -> float:
+    """What all but a share of the levels reach, between the two nearest."""
+    ordered = sorted(levels)
+    place = share * (len(ordered) - 1)
+    below = int(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
+
+
+def decibels(error: float) -> float:
+    """How far a latent is above its relative error, at most 100 dB (docs/math.md, equation 6.5)."""
+    return min(-20 * math.log10(max(error, 1e-30)), MOST_DECIBELS)

@@ -13,24 +13,20 @@ import safetensors
 
 from ..blocks.network_id import NetworkId
 from ..errors import FRDiffError
-from ..planning.plan import StepKind
 from ..typed import is_dict, is_list
-from .model import CALIBRATED, PRIOR, Milliseconds, Move, Point, Provenance
+from .model import Point, Provenance, decibels
 
 KEY = "frdiff_schedule"
 LARGEST_FILE = 1_000_000
 LARGEST_HEADER = 250_000
 MOST_STEPS = 1000
-MOST_POINTS = 1000
-MOST_STAGES = 1000
-MOST_MOVES = 1000
+MOST_POINTS = 100
+MOST_PICTURES = 1000
+MOST_RUNS = 1_000_000
 LONGEST_TEXT = 200
 
 # The library, whose functions have no types.
 _untyped: Any = safetensors
-
-# As they are numbered in files.
-KINDS = (StepKind.FULL, StepKind.PARTIAL, StepKind.SKIP)
 
 
 class Reader:
@@ -60,20 +56,17 @@ class Reader:
         return self._json(text)
 
     def arrays(self, data: bytes) -> dict[str, np.ndarray]:
-        """`times` (N + 1,) and `kinds` (P, N), of P points and N steps."""
+        """`times` (N + 1,), of N steps; files of format 1 had another array, which is not looked at."""
         try:
             found: dict[str, dict[str, Any]] = dict(_untyped.deserialize(data))
         except safetensors.SafetensorError as error:
             raise self.wrong("it is not a valid safetensors file") from error
-        wanted = {"times": ("F64", np.float64, 1), "kinds": ("U8", np.uint8, 2)}
-        if set(found) != set(wanted):
-            raise self.wrong("it does not hold exactly the arrays times and kinds")
-        arrays: dict[str, np.ndarray] = {}
-        for name, (code, dtype, dimensions) in wanted.items():
-            if found[name]["dtype"] != code or len(found[name]["shape"]) != dimensions:
-                raise self.wrong(f"the array {name} has a wrong type or shape")
-            arrays[name] = np.reshape(np.frombuffer(found[name]["data"], dtype=dtype), found[name]["shape"])
-        return arrays
+        if set(found) not in ({"times"}, {"times", "kinds"}):
+            raise self.wrong("it does not hold the array times alone")
+        times = found["times"]
+        if times["dtype"] != "F64" or len(times["shape"]) != 1:
+            raise self.wrong("the array times has a wrong type or shape")
+        return {"times": np.reshape(np.frombuffer(times["data"], dtype=np.float64), times["shape"])}
 
     def times(self, array: np.ndarray) -> tuple[float, ...]:
         """The falling flow times (N + 1,) of N steps."""
@@ -85,14 +78,17 @@ class Reader:
             raise self.wrong("its times do not fall from step to step")
         return tuple(array.tolist())
 
-    def points(self, header: dict[str, Any], kinds: np.ndarray, steps: int) -> tuple[Point, ...]:
-        """The points, with `kinds` (P, N) of P points and N steps."""
-        rows = self.list(header, "points", MOST_POINTS)
-        if kinds.shape != (len(rows), steps) or not rows:
-            raise self.wrong("the number of its schedules or of their steps does not fit")
-        if (kinds >= len(KINDS)).any() or (kinds[:, 0] != KINDS.index(StepKind.FULL)).any():
-            raise self.wrong("a schedule has an unknown kind of step, or does not begin with a full one")
-        return tuple(self._point(row, line) for row, line in zip(rows, kinds.tolist(), strict=True))
+    def points(self, header: dict[str, Any]) -> tuple[Point, ...]:
+        """What was measured, from slow to fast."""
+        points = [self._point(row) for row in self.list(header, "points", MOST_POINTS)]
+        if len({len(point.levels) for point in points}) > 1:
+            raise self.wrong("its points are not of the same pictures")
+        return tuple(points)
+
+    def old_points(self, header: dict[str, Any]) -> tuple[Point, ...]:
+        """The same of format 1, which had mean errors: those of the uncalibrated schedule, which is what is used."""
+        rows = [self._old_point(row) for row in self.list(header, "points", MOST_POINTS)]
+        return tuple(row for row in rows if row is not None)
 
     def provenance(self, header: dict[str, Any]) -> Provenance:
         made = self._dict(header, "provenance")
@@ -105,28 +101,9 @@ class Reader:
             scheduler=self.text(made, "scheduler"),
             cfg=self.number(made, "cfg", -1e6, 1e6),
             size=self.text(made, "size"),
-            stages=int(self.number(made, "stages", 0, 1e6)),
             version=self.text(made, "version"),
             date=self.text(made, "date"),
         )
-
-    def milliseconds(self, header: dict[str, Any]) -> Milliseconds | None:
-        # Files from before these fields were added have neither.
-        if header.get("milliseconds") is None:
-            return None
-        took = self._dict(header, "milliseconds")
-        stages = self.list(took, "stages", MOST_STAGES)
-        if any(not is_list(each) or len(each) != 2 for each in stages):
-            raise self.wrong("the milliseconds of a stage are not its path and a number")
-        pairs = [{"path": path, "milliseconds": passed} for path, passed in stages]
-        return Milliseconds(
-            self.number(took, "full", 0, 1e9), self.optional(took, "partial", 0, 1e9),
-            tuple((self.text(each, "path"), self.number(each, "milliseconds", 0, 1e9)) for each in pairs),
-        )  # fmt: skip
-
-    def moves(self, header: dict[str, Any], steps: int) -> tuple[Move, ...]:
-        rows = self.list(header, "moves", MOST_MOVES) if "moves" in header else []
-        return tuple(self._move(row, steps) for row in rows)
 
     def list(self, fields: dict[str, Any], key: str, longest: int) -> list[Any]:
         return self._take(fields, key, lambda value: is_list(value) and len(value) <= longest)
@@ -134,11 +111,11 @@ class Reader:
     def text(self, fields: dict[str, Any], key: str) -> str:
         return self._take(fields, key, _is_text)
 
+    def whole(self, fields: dict[str, Any], key: str) -> int:
+        return self._take(fields, key, lambda value: type(value) is int and 0 <= value <= MOST_RUNS)
+
     def boolean(self, fields: dict[str, Any], key: str) -> bool:
         return self._take(fields, key, lambda value: isinstance(value, bool))
-
-    def whole(self, fields: dict[str, Any], key: str, low: int, high: int) -> int:
-        return self._take(fields, key, lambda value: type(value) is int and low <= value <= high)
 
     def number(self, fields: dict[str, Any], key: str, low: float, high: float) -> float:
         # Infinity and NaN fail the comparison.
@@ -147,23 +124,29 @@ class Reader:
     def optional(self, fields: dict[str, Any], key: str, low: float, high: float) -> float | None:
         return None if key in fields and fields[key] is None else self.number(fields, key, low, high)
 
-    def _point(self, row: Any, kinds: list[int]) -> Point:
+    def _point(self, row: Any) -> Point:
         if not is_dict(row):
-            raise self.wrong("a point of its front is not an object")
-        source = self.text(row, "source")
-        if source not in (CALIBRATED, PRIOR):
-            raise self.wrong(f"the source {shortened(source)} is not known")
-        errors = {key: self.optional(row, key, 0, 1e9) for key in ("error", "prior_error", "fewer_error")}
+            raise self.wrong("a point is not an object")
+        levels = self._levels(row, "levels")
+        if not levels:
+            raise self.wrong("a point has no levels")
         return Point(
-            tuple(KINDS[kind] for kind in kinds), self.number(row, "cost", 0, 1),
-            self.number(row, "expected", 0, 1e30), source, self.number(row, "repair", 0, 1), **errors,
+            self.number(row, "speedup", 1, 1e3), self.number(row, "cost", 1e-3, 1), levels, self._levels(row, "fewer"),
+            self._levels(row, "less_repair"),
         )  # fmt: skip
 
-    def _move(self, row: Any, steps: int) -> Move:
+    def _old_point(self, row: Any) -> Point | None:
         if not is_dict(row):
-            raise self.wrong("a move of its refinement is not an object")
-        before, after = (self.whole(row, key, 1, steps - 1) for key in ("before", "after"))
-        return Move(self.whole(row, "full", 1, steps), before, after, self.number(row, "error", 0, 1e9))
+            raise self.wrong("a point is not an object")
+        cost = self.number(row, "cost", 1e-3, 1)
+        used, fewer = (self.optional(row, key, 0, 1e9) for key in ("prior_error", "fewer_error"))
+        if not used:
+            return None
+        return Point(1 / cost, cost, (decibels(used),), (decibels(fewer),) if fewer else ())
+
+    def _levels(self, row: dict[str, Any], key: str) -> tuple[float, ...]:
+        listed = self.list(row, key, MOST_PICTURES)
+        return tuple(self.number({key: level}, key, -1e3, 1e3) for level in listed)
 
     def _dict(self, fields: dict[str, Any], key: str) -> dict[str, Any]:
         return self._take(fields, key, is_dict)

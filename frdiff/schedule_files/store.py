@@ -3,17 +3,59 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
 
 from ..errors import FRDiffError
-from .format import from_bytes, to_bytes
-from .model import ScheduleFile
-from .reader import LARGEST_FILE
+from .model import LATENT, PICTURE, ScheduleFile
+from .reader import KEY, LARGEST_FILE, Reader, shortened
+
+# Written, and read as well.
+FORMAT, OLD_FORMAT = 2, 1
+FROM_BEFORE = "Measured by an earlier version, as a mean over its pictures."
 
 SUFFIX = ".safetensors"
+
+
+def to_bytes(file: ScheduleFile) -> bytes:
+    """The content of a file; raises FRDiffError when it could not be read again."""
+    header = {"format": FORMAT, **{key: value for key, value in asdict(file).items() if key != "times"}}
+    times = {"times": np.array(file.times, dtype=np.float64)}
+    data = safetensors.numpy.save(times, metadata={KEY: json.dumps(header, allow_nan=False)})
+    from_bytes(data, file.name)
+    return data
+
+
+def from_bytes(data: bytes, name: str) -> ScheduleFile:
+    """Read the content of a file called `name`, field by field; raises FRDiffError with one sentence."""
+    reader = Reader(name)
+    header, arrays = reader.header(data), reader.arrays(data)
+    written = header.get("format")
+    if type(written) is not int or written not in (FORMAT, OLD_FORMAT):
+        raise reader.wrong(f"its format is {shortened(written)}, and this version reads {OLD_FORMAT} and {FORMAT}")
+    notes = tuple(reader.text({"notes": note}, "notes") for note in reader.list(header, "notes", 20))
+    common: dict[str, Any] = {
+        "name": reader.text(header, "name"), "times": reader.times(arrays["times"]),
+        "provenance": reader.provenance(header), "stochastic": reader.boolean(header, "stochastic"),
+    }  # fmt: skip
+    if written == OLD_FORMAT:
+        return ScheduleFile(**common, points=reader.old_points(header), measure=LATENT, notes=(FROM_BEFORE,))
+    measure = reader.text(header, "measure")
+    if measure not in (PICTURE, LATENT):
+        raise reader.wrong(f"the measure {shortened(measure)} is not known")
+    return ScheduleFile(
+        **common, points=reader.points(header), measure=measure, done=reader.whole(header, "done"),
+        planned=reader.whole(header, "planned"), key=reader.text(header, "key"), notes=notes,
+        repair=reader.number(header, "repair", 0, 1),
+    )  # fmt: skip
 
 
 def write_schedule(path: Path, file: ScheduleFile) -> None:

@@ -1,39 +1,36 @@
-"""What the plot on the calibration nodes shows: speed and error of every schedule in a file."""
+"""What the plot on the calibration nodes shows: how near to the uncached picture each speed of a file is."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
+from ...frdiff.auto_fr.calibrate import EFFORTS
 from ...frdiff.errors import FRDiffError
-from ...frdiff.schedule_files.model import PRIOR, Point, ScheduleFile
-from ...frdiff.schedule_files.store import read_schedule
+from ...frdiff.schedule_files.choice import LEVELS, front, measured
+from ...frdiff.schedule_files.model import ScheduleFile
 from ..schedule_folder import FILE_WIDGETS, file_of
 from .live import node_id, prompt_server, workflow_id
 
 EVENT = "frdiff.front"
-# The dial's own step.
-DIAL_STEP = 0.1
+NOT_YET = "{why} {effort} takes as long as {runs} ordinary runs."
 
 
 def front_data(file: ScheduleFile) -> dict[str, Any]:
-    """The front as plain data: each schedule that the dial can reach, from slow to fast, and where it comes from."""
+    """The front as plain data: each speed that is worth it, from slow to fast, with the levels of its pictures."""
+    points = front(file.points)
+    ends = [2 / (a.cost + b.cost) for a, b in zip(points, points[1:], strict=False)]
+    rows = [
+        {
+            "speedup": point.reached, "dial": point.speedup, "from": low, "said": point.said, "worst": point.worst,
+            "low": point.low, "high": point.high, "fewer": _middle(point.fewer), "words": measured(point, file),
+        }
+        for point, low in zip(points, [1.0, *ends], strict=False)
+    ]  # fmt: skip
     made = file.provenance
-    points = sorted((_as_used(point) for point in file.points), key=lambda point: -point.cost)
-    estimates = _estimates(points)
-    ends = [1 / ((a.cost + b.cost) / 2) for a, b in zip(points, points[1:], strict=False)]
-    rows = []
-    for point, estimate, low, high in zip(points, estimates, [1.0, *ends], [*ends, float("inf")], strict=True):
-        dial = _dial(1 / point.cost, low, high)
-        if dial is not None:
-            rows.append({
-                "speedup": 1 / point.cost, "dial": dial, "from": low, "error": point.error, "estimate": estimate,
-                "uncalibrated": point.prior_error, "fewer": point.fewer_error, "prior": point.source == PRIOR,
-            })  # fmt: skip
-    about = {"name": file.name, "steps": file.steps, "sampler": made.sampler, "scheduler": made.scheduler}
-    return {**about, "points": rows}
+    return {
+        "name": file.name, "steps": file.steps, "sampler": made.sampler, "scheduler": made.scheduler,
+        "measure": file.measure, "pictures": file.pictures, "levels": LEVELS, "points": rows,
+    }  # fmt: skip
 
 
 def front_of(request: dict[str, Any]) -> dict[str, Any]:
@@ -41,33 +38,25 @@ def front_of(request: dict[str, Any]) -> dict[str, Any]:
     node, inputs = request.get("node"), request.get("inputs")
     if not isinstance(node, str) or node not in FILE_WIDGETS or not isinstance(inputs, dict):
         raise FRDiffError("The request for a front could not be read.")
-    return front_data(read_schedule(file_of(node, inputs)))
+    return front_data(file_of(node, inputs))
+
+
+def cost_of(inputs: dict[str, Any], why: FRDiffError) -> FRDiffError:
+    """Why there is no file yet, with what it takes to make one where the node can."""
+    effort = inputs.get("effort")
+    if not isinstance(effort, str) or effort not in EFFORTS:
+        return why
+    return FRDiffError(NOT_YET.format(why=why, effort=effort, runs=EFFORTS[effort].most_runs))
 
 
 def show_front(node: Any, file: ScheduleFile) -> None:
-    """Show a file on the node that is making it, where ComfyUI runs as a server."""
+    """Show a file on the node that is making it or has found it, where ComfyUI runs as a server."""
     server = prompt_server()
     if server is not None and node_id(node) is not None:
         place = {"node": node_id(node), "workflow": workflow_id(node)}
         server.send_sync(EVENT, {**place, "front": front_data(file)}, getattr(server, "client_id", None))
 
 
-def _as_used(point: Point) -> Point:
-    """A point with the error of what is used at its speed: the prior's, where the prior is used."""
-    return replace(point, error=point.prior_error) if point.source == PRIOR else point
-
-
-def _estimates(points: list[Point]) -> list[float | None]:
-    """Errors where none was measured: what the search expects, scaled to the measured ones on both sides."""
-    known = [(point.cost, np.log(point.error / point.expected)) for point in points if point.error and point.expected]
-    if not known:
-        return [0.0 if point.expected == 0 else None for point in points]
-    costs, ratios = zip(*reversed(known), strict=True)
-    return [float(point.expected * np.exp(np.interp(point.cost, costs, ratios))) for point in points]
-
-
-def _dial(speedup: float, low: float, high: float) -> float | None:
-    """The dial's value nearest to a speed-up that still means this point, None where there is none."""
-    near = round(round(speedup / DIAL_STEP) * DIAL_STEP, 6)
-    values = (near, round(near - DIAL_STEP, 6), round(near + DIAL_STEP, 6))
-    return next((value for value in values if max(low, 1.0) < value < high or value == low == 1.0), None)
+def _middle(levels: tuple[float, ...]) -> float | None:
+    """The median, None of nothing."""
+    return sorted(levels)[len(levels) // 2] if levels else None

@@ -19,16 +19,19 @@ from ...frdiff.planning.run import sampling_run
 from ...frdiff.planning.schedule import Schedule
 from ...frdiff.reporting.step_map import Cell, planned_cells
 from ...frdiff.schedule_files.calibrated import calibrated
-from ...frdiff.schedule_files.store import read_schedule
+from ...frdiff.schedule_files.choice import BY_SPEED, Wish
 from ..host.attach import chosen
 from ..host.noise_levels import noise_levels_of
 from ..host.rehearse import rehearse
-from ..inputs import sampler_inputs, speedup_input
-from ..schedule_folder import FILE_WIDGETS, file_of
+from ..inputs import sampler_inputs, speedup_input, wish_inputs
+from ..schedule_folder import AUTO, FILE_WIDGETS, file_of, stamp
+from .fronts import cost_of
 from .widget_values import widget_values
 
 # Nodes that make a schedule from their widgets alone.
 SCHEDULE_NODES = ("FRDiffSchedule",)
+# Widgets of a calibration that say which file is its.
+FILE_SETTING = ("steps", "cfg", "sampler_name", "scheduler", "effort")
 MAX_STEPS = 10000
 # The host makes this many to take the last ones of them; more would take it minutes.
 MOST_LEVELS = 100000
@@ -142,7 +145,8 @@ def _source(source: Any) -> tuple[str, tuple[tuple[str, Any], ...]] | None:
         raise FRDiffError("The plan is known when the run starts: it comes from a node that has to run first.")
     widgets = _schedule_widgets(name)
     values = widget_values(widgets, inputs)
-    missing = [widget.id for widget in widgets if widget.id not in values and not widget.optional]
+    needed = [widget.id for widget in widgets if not widget.optional and widget.id not in FILE_SETTING]
+    missing = [name for name in needed if name not in values]
     if missing:
         raise FRDiffError(f"The request for a plan has no value for {', '.join(missing)}.")
     return name, tuple(sorted(values.items()))
@@ -151,7 +155,8 @@ def _source(source: Any) -> tuple[str, tuple[tuple[str, Any], ...]] | None:
 def _schedule_widgets(name: str) -> list[Any]:
     if name in FILE_WIDGETS:
         # A file may have gone, which its reader says better than a list of names.
-        return [io.String.Input(FILE_WIDGETS[name]), speedup_input()]
+        own = [widget for widget in NODE_CLASS_MAPPINGS[name].define_schema().inputs if widget.id in FILE_SETTING]
+        return [io.String.Input(FILE_WIDGETS[name]), *wish_inputs(), *own]
     return NODE_CLASS_MAPPINGS[name].define_schema().inputs
 
 
@@ -160,13 +165,21 @@ def _schedule(settings: Settings) -> Schedule | None:
         return chosen(settings.speedup, None)
     name, inputs = settings.schedule[0], dict(settings.schedule[1])
     if name in FILE_WIDGETS:
-        return calibrated(read_schedule(file_of(name, inputs)), inputs["speedup"])
+        return _of_file(name, inputs)
     return NODE_CLASS_MAPPINGS[name].execute(**inputs).result[0]
 
 
+def _of_file(name: str, inputs: dict[str, Any]) -> Schedule | None:
+    """The schedule of a node that means a file; where the node will find it, the dial is all that is known."""
+    wish = Wish(**{widget.id: inputs[widget.id] for widget in wish_inputs() if widget.id in inputs})
+    if name == "FRDiffScheduleLoader" and inputs["file"] == AUTO and wish.by == BY_SPEED:
+        return chosen(wish.speedup, None)
+    try:
+        return calibrated(file_of(name, inputs), wish)
+    except FRDiffError as error:
+        raise cost_of(inputs, error) from error
+
+
 def _file_stamp(settings: Settings) -> Any:
-    """Which file a plan comes from, and when it was written: a file may change while ComfyUI runs."""
-    if settings.schedule is None or settings.schedule[0] not in FILE_WIDGETS:
-        return None
-    path = file_of(settings.schedule[0], dict(settings.schedule[1]))
-    return (str(path), path.stat().st_mtime_ns) if path.is_file() else None
+    """Which schedule files there are, where a plan comes from one: a file may change while ComfyUI runs."""
+    return None if settings.schedule is None or settings.schedule[0] not in FILE_WIDGETS else str(stamp())

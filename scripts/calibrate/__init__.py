@@ -1,1 +1,1 @@
-"""FRDiff Auto-FR without a window, the paper's gates, and the schedule files that are shipped."""
+"""FRDiff Auto-FR without a window, and what its files are worth."""

@@ -15,25 +15,27 @@ CALIBRATE = Graph(
         "calibrate": Node(
             "FRDiffAutoFR", (820, 60), {
                 **{key: value for key, value in SAMPLER.items() if key != "control_after_generate"},
-                "effort": "normal", "name": "SDXL", "speedup": 2.0,
-            }, size=(400, 680),
+                "effort": "normal", "name": "auto", "speedup": 2.0, "by": "error: close",
+            }, size=(400, 760),
         ),
         "sampler": Node("FRDiffKSampler", (1270, 60), {**SAMPLER, "seed": 2}, size=(340, 430)),
         "decode": Node("VAEDecode", (1270, 560)),
         "save": Node("SaveImage", (1660, 60), {"filename_prefix": "FRDiff"}, size=(340, 330)),
         "note": note(
-            "**FRDiff Auto-FR** runs your model some times and finds out which steps to compute at every speed. It is "
-            "needed once for a model, a sampler and a number of steps.\n\n"
-            "- Put in prompts, size, steps and sampler as you use them.\n"
-            "- The file is in `models/frdiff`. Load it later with **FRDiff Schedule Loader**: see the workflow "
-            "*FRDiff Auto-FR load*.\n"
-            "- The plot on the node shows the error of every speed: click a point to set the dial.\n"
-            "- Cancel whenever you like: what is known by then is in the file.",
-            (40, 340), (320, 330),
+            "**FRDiff Auto-FR** runs your model with your settings, plain and at several speeds, and measures how near "
+            "each speed is to the plain picture. It is needed once for a model, a sampler and a number of steps.\n\n"
+            "- Put in prompts, size, steps and sampler as you use them. More prompts make it surer: connect `clip` and "
+            "write them into `prompts`, one a line.\n"
+            "- `by` chooses: *speed*, or as fast as pictures stay so near.\n"
+            "- The file is in `models/frdiff`, named by the model and the settings. **FRDiff Schedule Loader** finds "
+            "it by itself: see the workflow *FRDiff Auto-FR load*.\n"
+            "- Cancel whenever you like: the same again goes on from there.",
+            (40, 340), (320, 400),
         ),
     },
     (
         *SDXL_LINKS, *sampler_links("calibrate"), *sampler_links("sampler"), "checkpoint.CLIP -> prompt_2.clip",
+        "checkpoint.VAE -> calibrate.vae", "checkpoint.CLIP -> calibrate.clip",
         "checkpoint.CLIP -> prompt_3.clip", "prompt_2.CONDITIONING -> calibrate.positive_2",
         "prompt_3.CONDITIONING -> calibrate.positive_3", "calibrate.schedule -> sampler.schedule",
         "sampler.LATENT -> decode.samples", "checkpoint.VAE -> decode.vae", "decode.IMAGE -> save.images",
@@ -43,24 +45,28 @@ CALIBRATE = Graph(
 LOAD = Graph(
     {
         **SDXL_NODES,
-        "loader": Node("FRDiffScheduleLoader", (400, 580), {"speedup": 2.0}, size=(360, 300)),
+        "loader": Node(
+            "FRDiffScheduleLoader", (400, 580), {"file": "auto", "speedup": 2.0, "by": "error: close"}, size=(360, 340)
+        ),
         "sampler": Node("FRDiffKSampler", (820, 60), SAMPLER, size=(340, 430)),
         "decode": Node("VAEDecode", (1210, 60)),
         "save": Node("SaveImage", (1210, 160), {"filename_prefix": "FRDiff"}, size=(340, 330)),
         "report": Node("FRDiffReport", (1590, 60), size=(340, 240)),
         "note": note(
-            "**FRDiff Schedule Loader** loads what *FRDiff Auto-FR calibrate* has found out.\n\n"
-            "- Choose your file. The shipped ones are for FRDiff's own demo models, and other models refuse them.\n"
-            "- The dial here is the one that counts. Click a point of the plot to set it: lower is nearer to the plain "
-            "picture, further right is faster.\n"
+            "**FRDiff Schedule Loader** loads what *FRDiff Auto-FR calibrate* has measured.\n\n"
+            "- `auto` finds the newest file that fits the model and the sampler; where there is none, the dial is used "
+            "as it is.\n"
+            "- `by` chooses: *speed* takes the dial, *error* goes as fast as pictures stay so near to the plain ones. "
+            "The node says what that means here.\n"
             "- The same file serves LoRAs and fine-tunes of the model; the report says how far a run is from the "
             "calibrated one.",
             (40, 340), (320, 320),
         ),
     },
     (
-        *SDXL_LINKS, *sampler_links("sampler"), "loader.schedule -> sampler.schedule",
-        "sampler.LATENT -> decode.samples", "checkpoint.VAE -> decode.vae", "decode.IMAGE -> save.images",
+        *SDXL_LINKS, *sampler_links("sampler"), "checkpoint.MODEL -> loader.model",
+        "loader.schedule -> sampler.schedule", "sampler.LATENT -> decode.samples", "checkpoint.VAE -> decode.vae",
+        "decode.IMAGE -> save.images",
         "sampler.report -> report.report",
     ),
 )  # fmt: skip

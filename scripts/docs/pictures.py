@@ -52,6 +52,8 @@ SAYS = """([id, widget, text]) => app.graph.getNodeById(id).widgets.find((w) => 
 CALIBRATE = {
     "steps": 20, "cfg": 3.0, "sampler_name": "euler", "scheduler": "normal", "effort": "normal", "name": "my model"
 }  # fmt: skip
+# What the node above it has made.
+LOAD = {"file": f"{CALIBRATE['name']}.safetensors", "by": "error: close"}
 USUAL = {"steps": 28, "cfg": 7.0, "sampler_name": "dpmpp_2m", "scheduler": "karras"}
 # What scripts/demo.py has made for the README, where it has run.
 SHEET = ROOT / "output" / "demo" / "readme.jpg"
@@ -76,8 +78,8 @@ ON_DEMO = {
 
 # In front of the demo's sampler: widgets, and what the widget that is waited for says in the end.
 ADDED = {
-    "FRDiffScheduleLoader": ({"file": "shipped: demo_unet_50"}, ("frdiff_front", "demo_unet_50")),
     "FRDiffAutoFR": (CALIBRATE, ("frdiff_front", CALIBRATE["name"])),
+    "FRDiffScheduleLoader": (LOAD, ("frdiff_front", CALIBRATE["name"])),
     "FRDiffSchedule": ({"preset": "paper M=2"}, ("frdiff_steps", "planned")),
     "FRDiffKSamplerAdvanced": ({"steps": 40, "start_at_step": 10}, ("frdiff_steps", "30 steps")),
 }

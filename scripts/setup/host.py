@@ -28,7 +28,6 @@ from .installing import Say, ensure_tools, imports, own_comfyui
 DEV_REQUIREMENTS = ROOT / "tests" / "requirements.txt"
 BROWSER_REQUIREMENTS = ROOT / "tests" / "browser" / "requirements.txt"
 MANAGER_REQUIREMENTS = ROOT / "tests" / "manager" / "requirements.txt"
-RAY_REQUIREMENTS = ROOT / "tests" / "ray_requirements.txt"
 
 
 @dataclass(frozen=True)
@@ -54,11 +53,6 @@ class Host:
     def manager_tools(self) -> Path:
         """Where ComfyUI Manager and comfy-cli are for their tests, if they are installed; not on the path of others."""
         return self.tools.with_name(self.tools.name.replace("tools", "manager"))
-
-    @property
-    def ray_tools(self) -> Path:
-        """Where Ray is for its tests, if it is installed; not on the path of the others."""
-        return self.tools.with_name(self.tools.name.replace("tools", "ray"))
 
     def command(self, *arguments: str) -> list[str]:
         """The command line that runs this host's Python with `arguments`."""
@@ -105,11 +99,6 @@ def ensure_manager(host: Host, say: Say = print) -> None:
     """Install ComfyUI Manager and comfy-cli for their tests beside the host's environment."""
     doing = "Installing ComfyUI Manager for its tests ..."
     ensure_tools(host.python, host.manager_tools, MANAGER_REQUIREMENTS, doing, say)
-
-
-def ensure_ray(host: Host, say: Say = print) -> None:
-    """Install Ray for its tests beside the host's environment."""
-    ensure_tools(host.python, host.ray_tools, RAY_REQUIREMENTS, "Installing Ray for its tests ...", say)
 
 
 def link_packs(custom_nodes: Path) -> None:

@@ -1,46 +1,42 @@
-"""Schedule files: whole round trips, bad input by field, 100,000 mutated files, resampling."""
+"""Schedule files: round trips, bad input by field, 100,000 mutated files, files from before, what a wish means."""
 
 import json
 import os
 import random
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import safetensors.numpy
 
-from frdiff.auto_fr.calibrate import MOST_POINTS as MOST_POINTS_OF_A_CALIBRATION
 from frdiff.blocks.network_id import NetworkId
 from frdiff.errors import FRDiffError
-from frdiff.forecasting.rules import KRIGING, REUSE
-from frdiff.planning.plan import StepKind
-from frdiff.planning.prior import DIAL_OPTIONS, PriorSchedule
+from frdiff.planning.presets import for_speedup
+from frdiff.planning.prior import REPAIR
 from frdiff.planning.run import SamplingRun
-from frdiff.schedule_files.calibrated import calibrated, distance, resample
-from frdiff.schedule_files.format import from_bytes, to_bytes
-from frdiff.schedule_files.model import PRIOR, Milliseconds, Move, Point, Provenance, ScheduleFile
-from frdiff.schedule_files.reader import KEY, LARGEST_FILE, MOST_MOVES
-from frdiff.schedule_files.store import read_schedule, schedule_path, write_schedule
+from frdiff.schedule_files.calibrated import UncalibratedSchedule, calibrated, distance
+from frdiff.schedule_files.choice import BY_DECIBELS, LEVELS, WAYS, Wish, chosen, front, words
+from frdiff.schedule_files.model import LATENT, PICTURE, Point, Provenance, ScheduleFile, decibels, quantile
+from frdiff.schedule_files.reader import KEY, LARGEST_FILE
+from frdiff.schedule_files.store import from_bytes, read_schedule, schedule_path, to_bytes, write_schedule
 
 quick = pytest.mark.quick
 
-F, P, S = StepKind.FULL, StepKind.PARTIAL, StepKind.SKIP
+OLD = sorted((Path(__file__).resolve().parent.parent / "schedules").glob("*.safetensors"))
 NETWORK = NetworkId("host.Net", "a" * 16, "b" * 16, "d" * 16)
-# What files from before have not.
-LATER_FIELDS = {"milliseconds", "moves"}
 TIMES = tuple(1 - i / 12 for i in range(13))
-MASKS = ("FFFFFFFFFFFF", "FFFsFsFsFFFF", "FFsssFsssFsF", "FsssssFsssss")
+# By the dial: what two pictures have.
+MEASURED = {1.5: (41.0, 45.0), 2.0: (36.0, 38.0), 3.0: (30.0, 33.0), 4.0: (24.0, 30.0)}
 
 
-def kinds(mask):
-    return tuple({"F": F, "p": P, "s": S}[letter] for letter in mask)
+def point(speedup, *levels, **more):
+    return Point(speedup, 1 / speedup, levels, **more)
 
 
 def example(**changes):
-    points = tuple(Point(kinds(m), m.count("F") / 12, 0.1 * i, error=0.01 * i) for i, m in enumerate(MASKS))
-    made = Provenance(NETWORK, "EPS", "euler", "normal", 3.0, "16x16x16", 4, "0.1.0", "2026-01-01")
-    took = Milliseconds(12.5, 3.0, (("blocks.0", 1.5), ("blocks.1", 2.5)))
-    moves = (Move(5, 3, 4, 0.02), Move(5, 8, 6, 0.01))
-    file = ScheduleFile("example", TIMES, points, made, held_out=2, notes=("A note.",), milliseconds=took, moves=moves)
+    points = tuple(point(speedup, *levels, fewer=(20.0,)) for speedup, levels in MEASURED.items())
+    made = Provenance(NETWORK, "EPS", "euler", "normal", 3.0, "16x16x16", "0.1.0", "2026-01-01")
+    file = ScheduleFile("example", TIMES, points, made, PICTURE, done=2, planned=2, key="k" * 32, notes=("A note.",))
     return replace(file, **changes)
 
 
@@ -75,34 +71,25 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("field", "value", "says"),
     [
-        ("format", 2, "its format is 2"),
-        ("forecaster", "magic", "forecaster 'magic'"),
-        ("forced", [99], "forced steps"),
-        ("forced", [3], "forced step is not full"),
+        ("format", 3, "its format is 3"),
+        ("format", True, "its format is True"),
         ("stochastic", "yes", "stochastic"),
-        ("partial_cost", -1, "partial_cost"),
-        ("partial_cost", float("nan"), "partial_cost"),
-        ("held_out", True, "held_out"),
+        ("measure", "taste", "measure 'taste'"),
+        ("repair", -1, "repair"),
+        ("repair", float("nan"), "repair"),
+        ("done", True, "done"),
+        ("planned", 1.5, "planned"),
+        ("key", 7, "key"),
         ("name", "a\nb", "name"),
         ("name", "a" * 300, "name"),
-        ("points", [], "number of its schedules"),
-        ("points", [1, 2, 3, 4], "not an object"),
+        ("points", 3, "points"),
+        ("points", [1, 2], "not an object"),
+        ("points", [{"speedup": 2, "cost": 0.5, "levels": [], "fewer": [], "less_repair": []}], "no levels"),
+        ("points", [{"speedup": 2, "cost": 0, "levels": [1], "fewer": [], "less_repair": []}], "cost"),
+        ("points", [{"speedup": 2, "cost": 0.5, "levels": ["x"], "fewer": [], "less_repair": []}], "levels"),
+        ("points", [{"speedup": 2, "cost": 0.5, "levels": [1], "less_repair": []}], "fewer is missing"),
         ("provenance", None, "provenance"),
         ("notes", [7], "notes"),
-        ("milliseconds", 3, "milliseconds"),
-        ("milliseconds", {"full": -1, "partial": None, "stages": []}, "full"),
-        ("milliseconds", {"full": 1, "partial": "x", "stages": []}, "partial"),
-        ("milliseconds", {"full": 1, "partial": None}, "stages is missing"),
-        ("milliseconds", {"full": 1, "partial": None, "stages": [["a"]]}, "not its path and a number"),
-        ("milliseconds", {"full": 1, "partial": None, "stages": [["a\n", 1]]}, "path"),
-        ("milliseconds", {"full": 1, "partial": None, "stages": [["a", float("inf")]]}, "milliseconds"),
-        ("moves", None, "moves"),
-        ("moves", [3], "a move of its refinement is not an object"),
-        ("moves", [{"full": 13, "before": 1, "after": 2, "error": 0.1}], "full"),
-        ("moves", [{"full": 5, "before": 0, "after": 2, "error": 0.1}], "before"),
-        ("moves", [{"full": 5, "before": 1, "after": 12, "error": 0.1}], "after"),
-        ("moves", [{"full": 5, "before": 1, "after": 2.0, "error": 0.1}], "after"),
-        ("moves", [{"full": 5, "before": 1, "after": 2, "error": -1}], "error"),
     ],
 )
 def test_a_bad_field_is_named_in_one_sentence(field, value, says):
@@ -113,7 +100,13 @@ def test_a_bad_field_is_named_in_one_sentence(field, value, says):
 
 
 @quick
-@pytest.mark.parametrize("field", sorted(set(header_of(to_bytes(example()))) - LATER_FIELDS))
+def test_points_of_other_pictures_are_refused():
+    with pytest.raises(FRDiffError, match="not of the same pictures"):
+        to_bytes(example(points=(point(2.0, 30.0), point(3.0, 28.0, 25.0))))
+
+
+@quick
+@pytest.mark.parametrize("field", sorted(header_of(to_bytes(example()))))
 def test_a_missing_field_is_refused(field):
     header = header_of(to_bytes(example()))
     del header[field]
@@ -122,21 +115,21 @@ def test_a_missing_field_is_refused(field):
 
 
 @quick
-def test_a_file_from_before_the_later_fields_is_read():
-    header = {key: value for key, value in header_of(to_bytes(example())).items() if key not in LATER_FIELDS}
-    del header["provenance"]["network"]["patches"]
-    file = from_bytes(with_header(to_bytes(example()), header), "old")
-    made = replace(example().provenance, network=replace(NETWORK, patches=""))
-    assert file == example(milliseconds=None, moves=(), provenance=made)
+@pytest.mark.parametrize("path", OLD, ids=lambda path: path.stem)
+def test_a_file_of_the_first_format_is_read_and_used(path):
+    """What is used is the uncalibrated schedule, so what it says is what was measured of that."""
+    file, header = read_schedule(path), header_of(path.read_bytes())
+    errors = [row["prior_error"] for row in header["points"] if row["prior_error"]]
+    assert sorted(level for each in file.points for level in each.levels) == sorted(map(decibels, errors))
+    assert (file.measure, file.repair) == (LATENT, REPAIR) and "earlier version" in file.notes[0] and file.steps >= 20
+    assert calibrated(file, Wish(2.0)).speedup == 2.0 and "dB of the latent" in words(file, Wish(2.0))
+    assert 1 < calibrated(file, Wish(by=BY_DECIBELS, decibels=min(map(decibels, errors)))).speedup <= 4.1
+    assert from_bytes(to_bytes(file), "again") == file
 
 
 @quick
-def test_the_longest_refinement_fits_into_a_file():
-    moves = tuple(Move(500, 100 + i % 800, 101 + i % 800, 1 / (3 + i)) for i in range(MOST_MOVES))
-    times = tuple(1 - i / 1000 for i in range(1001))
-    points = tuple(Point((F,) * 1000, 1.0, 1 / (3 + i)) for i in range(MOST_POINTS_OF_A_CALIBRATION))
-    file = example(times=times, points=points, moves=moves)
-    assert from_bytes(to_bytes(file), "long") == file
+def test_there_are_old_files():
+    assert len(OLD) == 2
 
 
 @quick
@@ -160,23 +153,20 @@ def test_a_broken_container_is_refused(change, says):
 
 @quick
 @pytest.mark.parametrize(
-    ("name", "value", "says"),
+    ("value", "says"),
     [
-        ("times", lambda a: a[::-1].copy(), "do not fall"),
-        ("times", lambda a: a * float("nan"), "not numbers"),
-        ("times", lambda a: -a, "not numbers"),
-        ("times", lambda a: a.astype("float32"), "wrong type"),
-        ("kinds", lambda a: a[:, :5].copy(), "does not fit"),
-        ("kinds", lambda a: a + 7, "unknown kind"),
-        ("kinds", lambda a: a.reshape(-1), "wrong type or shape"),
+        (lambda a: a[::-1].copy(), "do not fall"),
+        (lambda a: a * float("nan"), "not numbers"),
+        (lambda a: -a, "not numbers"),
+        (lambda a: a.astype("float32"), "wrong type"),
+        (lambda a: a.reshape(1, -1), "wrong type or shape"),
     ],
 )
-def test_a_bad_array_is_refused(name, value, says):
+def test_a_bad_array_is_refused(value, says):
     data = to_bytes(example())
-    arrays = safetensors.numpy.load(data)
-    arrays[name] = value(arrays[name])
+    times = {"times": value(safetensors.numpy.load(data)["times"])}
     with pytest.raises(FRDiffError, match=says):
-        from_bytes(safetensors.numpy.save(arrays, metadata={KEY: json.dumps(header_of(data))}), "bad")
+        from_bytes(safetensors.numpy.save(times, metadata={KEY: json.dumps(header_of(data))}), "bad")
 
 
 @quick
@@ -266,76 +256,71 @@ def test_a_hundred_thousand_mutated_files_are_valid_or_refused():
 
 
 @quick
-def test_the_same_times_give_the_same_kinds():
-    for mask in MASKS:
-        assert resample(kinds(mask), TIMES, TIMES) == list(kinds(mask))
-        assert calibrated(example(), 12 / mask.count("F")).point.kinds == kinds(mask)
+def test_a_level_is_the_median_or_less_where_pictures_differ_much():
+    assert point(2.0, 30.0, 31.0, 32.0).said == 31.0
+    wide = point(2.0, *range(20, 41))
+    assert wide.said == 28.5 and (wide.low, wide.high, wide.worst) == (22.0, 38.0, 20.0)
+    assert quantile([1.0, 2.0], 0.5) == 1.5 and quantile([7.0], 0.1) == 7.0
+    between = point(2.0, 25.0, 30.0, 30.0, 30.0, 30.0)
+    assert between.low < between.said - 2 and between.said == 30.0
+    assert decibels(0.1) == pytest.approx(20) and decibels(0.0) == 100.0
 
 
 @quick
-@pytest.mark.parametrize("steps", [1, 2, 5, 12, 20, 28, 100])
-@pytest.mark.parametrize("mask", [*MASKS, "FpppFppFpFFF"])
-@pytest.mark.parametrize("start", [1.0, 0.6])
-def test_resampling_keeps_the_share_of_full_steps_and_where_they_are(steps, mask, start):
-    times = tuple(start * (1 - i / steps) for i in range(steps + 1))
-    carried = resample(kinds(mask), TIMES, times)
-    assert carried[0] is F and set(carried) <= set(kinds(mask))
-    assert abs(carried.count(F) - steps * mask.count("F") / 12) <= 1
-    if steps == 100 and start == 1 and mask == "FFFsFsFsFFFF":
-        assert all(kind is F for kind in carried[:16]) and carried[24:66].count(F) < 25
+def test_a_front_has_what_is_clearly_better_than_all_that_is_faster():
+    slow, same = point(1.2, 30.0, 40.0, 36.0), point(1.25, 29.0, 43.0, 36.5)
+    fast = point(2.0, 29.0, 40.5, 35.5)
+    assert front([slow, same, fast]) == [fast]
+    clear = point(1.5, 31.0, 42.0, 37.0)
+    assert front([slow, clear, fast]) == [clear, fast]
+    again = replace(fast, speedup=2.1)
+    assert len(front([fast, again])) == 1 and front([]) == []
+    levels = [each.said for each in front(example().points)]
+    assert levels == sorted(levels, reverse=True)
 
 
 @quick
-def test_where_the_prior_was_better_the_plan_is_the_priors():
-    file = example(points=(replace(example().points[1], source=PRIOR),))
-    schedule, course = calibrated(file, 1.5), SamplingRun(TIMES)
-    assert schedule.plan(course) == PriorSchedule("", speedup=1.5).plan(course)
-    assert "better" in schedule.shortfall(course).sentence
+def test_what_a_wish_means():
+    file = example()
+    assert [chosen(file, Wish(by=by)).speedup for by in LEVELS] == [1.5, 2.0, 4.0]
+    by_decibels = {level: chosen(file, Wish(by=BY_DECIBELS, decibels=level)).speedup for level in (20, 30, 37, 43, 50)}
+    assert by_decibels == {20: 4.0, 30: 3.0, 37: 2.0, 43: 1.5, 50: 1.0}
+    assert words(file, Wish(by=BY_DECIBELS, decibels=36)) == "2.0x, 37 dB on 2 of your pictures, worst 36"
+    assert words(file, Wish(2.2)) == "2.2x; near it 2.0x, 37 dB on 2 of your pictures, worst 36"
+    assert words(file, Wish(1.0)) == "1x: every step is computed."
+    assert "no speed that was measured reaches 60 dB" in words(file, Wish(by=BY_DECIBELS, decibels=60))
+    assert words(example(points=()), Wish(2.0)) == "2x; nothing was measured."
+    with pytest.raises(FRDiffError, match="Nothing was measured"):
+        chosen(example(points=()), Wish(by=WAYS[1]))
+    with pytest.raises(FRDiffError, match="chosen by speed, .* not by magic"):
+        Wish(by="magic")
 
 
 @quick
-def test_on_other_noise_levels_forecasts_are_placed_like_the_priors_and_partial_steps_resampled():
-    other = SamplingRun(TIMES[::2])
-    assert calibrated(example(), 2).plan(other) == PriorSchedule("", speedup=2).plan(other)
-    points = (Point(kinds("FpppFppFpFFF"), 0.5, 0.0, repair=0.5),)
-    noisy = calibrated(example(points=points, stochastic=True, partial_cost=0.1), 2)
-    course = SamplingRun(TIMES[::2], stochastic=True)
-    assert [step.kind for step in noisy.plan(course)] == resample(points[0].kinds, TIMES, course.times)
-    assert noisy.options.repair == 0.5
-
-
-@quick
-def test_a_file_of_repeated_outputs_is_carried_over_as_it_is():
-    """The paper's schedules were learned for repeated outputs, which want other keyframes than forecasts."""
-    points = (Point(kinds("FssFsFsFsFFs"), 0.5, 0.0, error=0.1, prior_error=0.2),)
-    schedule, other = calibrated(example(points=points, forecaster=REUSE), 2), SamplingRun(TIMES[::2])
-    assert [step.kind for step in schedule.plan(other)] == resample(points[0].kinds, TIMES, other.times)
-    assert schedule.options.forecaster is REUSE and schedule.options.repair == 0.0
-    beaten = calibrated(example(points=(replace(points[0], source=PRIOR),), forecaster=REUSE), 2)
-    assert beaten.plan(other) == PriorSchedule("", speedup=2).plan(other)
-    used, dial = beaten.options, DIAL_OPTIONS
-    assert used.forecaster is dial.forecaster and used.repair == dial.repair
-
-
-@quick
-def test_a_sampler_that_adds_noise_gets_the_prior():
-    course = SamplingRun(TIMES, stochastic=True)
-    schedule = calibrated(example(), 2)
-    assert schedule.plan(course) == PriorSchedule("", speedup=2).plan(course)
-    assert "deterministic" in schedule.shortfall(course).sentence
+def test_the_plan_is_the_dials_at_the_speed_that_was_chosen():
+    course = SamplingRun(TIMES)
+    schedule = calibrated(example(repair=0.25), Wish(by=BY_DECIBELS, decibels=36))
+    assert schedule.plan(course) == for_speedup(2.0).plan(course) and schedule.options.repair == 0.25
+    assert calibrated(example(), Wish(2.0)).options == for_speedup(2.0).options
+    off = calibrated(example(), Wish(by=BY_DECIBELS, decibels=90))
+    assert off.plan(course).keyframes == tuple(range(12))
 
 
 @quick
 def test_it_says_how_far_it_is_from_what_it_was_made_for():
-    schedule = calibrated(example(), 2)
+    schedule = calibrated(example(), Wish(2.0))
     assert schedule.shortfall(SamplingRun(TIMES)) is None
-    assert "12 steps and carried over to 6" in schedule.shortfall(SamplingRun(TIMES[::2])).sentence
+    assert "12 steps, and this run has 6" in schedule.shortfall(SamplingRun(TIMES[::2])).sentence
+    assert "adds none, and this one adds noise" in schedule.shortfall(SamplingRun(TIMES, stochastic=True)).sentence
+    twice = tuple(time for time in TIMES[:-1] for _ in range(2)) + TIMES[-1:]
+    heun = SamplingRun(twice, step_of_evaluation=tuple(i // 2 for i in range(24)))
+    assert schedule.shortfall(heun) is None
     assert distance(TIMES, TIMES[::2]) < 1e-9 < distance(TIMES, TIMES[4:])
 
 
 @quick
 def test_another_network_is_refused_and_other_weights_are_noted():
-    schedule = calibrated(example(), 2)
+    schedule = calibrated(example(), Wish(2.0))
     assert schedule.accept(lambda: NETWORK) is None
     assert "other weights" in schedule.accept(lambda: replace(NETWORK, weights="c" * 16)).sentence
     assert "LoRAs or other patches" in schedule.accept(lambda: replace(NETWORK, patches="")).sentence
@@ -346,5 +331,5 @@ def test_another_network_is_refused_and_other_weights_are_noted():
 
 
 @quick
-def test_the_forecaster_is_the_files():
-    assert calibrated(example(), 2).options.forecaster is KRIGING
+def test_where_no_file_fits_the_report_says_so():
+    assert "No schedule file fits" in UncalibratedSchedule("dial", speedup=2.0).accept(lambda: NETWORK).sentence

@@ -1,7 +1,5 @@
 """What a schedule file knows of the network it was made for: its own weights and its LoRAs, wherever they are."""
 
-import sys
-
 import pytest
 import torch
 from compositions import lora
@@ -18,11 +16,8 @@ def subject(host, request):
 
 @pytest.fixture
 def folder(subject, tmp_path, monkeypatch):
-    """An empty models/frdiff, and nothing calibrated before."""
+    """An empty models/frdiff."""
     import folder_paths
-
-    node = sys.modules[subject.host.NODE_CLASS_MAPPINGS["FRDiffAutoFR"].__module__]
-    monkeypatch.setattr(node, "_LAST", {})
 
     monkeypatch.setitem(folder_paths.folder_names_and_paths, "frdiff", ([str(tmp_path)], {".safetensors"}))
 

@@ -3,7 +3,6 @@
 import ast
 import hashlib
 import json
-import shutil
 import time
 from pathlib import Path
 
@@ -237,34 +236,32 @@ def test_12_the_report_has_every_evaluation(subject, host):
     assert {"step", "sigma", "kind", "planned", "ms"} <= set(data["records"][0])
 
 
-def test_13_one_calibration_file_serves_every_number_of_steps(subject, host, tmp_path, monkeypatch):
+def auto_fr(subject, host, tmp_path, monkeypatch):
+    """What FRDiff Auto-FR makes for 20 steps, in a folder of its own."""
     import folder_paths
 
-    mine, other = ("unet", "dit") if hasattr(subject.network, "out") else ("dit", "unet")
     monkeypatch.setitem(folder_paths.folder_names_and_paths, "frdiff", ([str(tmp_path)], {".safetensors"}))
-    shutil.copy(ROOT / "schedules" / f"demo_{mine}_20.safetensors", tmp_path / "my own.safetensors")
+    sampling = (5, 20, 3.0, "euler", "normal", "quick", "my own", 2.0)
+    return node(host, "FRDiffAutoFR", subject.model, subject.positive, subject.negative, subject.latent, *sampling)
+
+
+def test_13_one_calibration_file_serves_every_number_of_steps(subject, host, tmp_path, monkeypatch):
+    made = auto_fr(subject, host, tmp_path, monkeypatch)
     files = host.NODE_CLASS_MAPPINGS["FRDiffScheduleLoader"].define_schema().inputs[0].options
-    assert {"my own.safetensors", f"shipped: demo_{mine}_20", f"shipped: demo_{other}_20"} <= set(files)
+    assert files == ["auto", "my own.safetensors"]
     schedule = node(host, "FRDiffScheduleLoader", "my own.safetensors", 2.0)
-    assert schedule.file == node(host, "FRDiffScheduleLoader", f"shipped: demo_{mine}_20", 2.0).file
+    assert schedule.file == made.file
     for steps in (10, 20, 30):
         plain, (latent, report) = subject.sample(steps=steps), subject.frdiff(steps=steps, schedule=schedule)
         assert report.schedule == schedule.name and report.counts["full"] < steps
         assert relative(latent, plain) < relative(subject.sample(steps=report.counts["full"]), plain)
         assert not any("other weights" in reason.sentence for reason in report.reasons)
-        kept = schedule.point.source == "calibrated"
-        assert any(f"carried over to {steps}" in reason.sentence for reason in report.reasons) == (kept and steps != 20)
-        not_better = f"nothing in {schedule.file.name} is known to be better"
-        assert any(not_better in reason.sentence for reason in report.reasons) != kept
-    for file in (f"shipped: demo_{other}_20", f"shipped: demo_{other}_50"):
-        with pytest.raises(ValueError, match="was calibrated for a network of class .* Choose a schedule made for it"):
-            subject.frdiff(steps=20, schedule=node(host, "FRDiffScheduleLoader", file, 2.0))
+        assert any(f"this run has {steps}" in reason.sentence for reason in report.reasons) == (steps != 20)
 
 
-def test_13_a_file_for_other_weights_is_noted(subject, host):
+def test_13_a_file_for_other_weights_is_noted(subject, host, tmp_path, monkeypatch):
     """Another training of the same architecture may use it, and is told so."""
-    mine = "unet" if hasattr(subject.network, "out") else "dit"
-    schedule = node(host, "FRDiffScheduleLoader", f"shipped: demo_{mine}_20", 2.0)
+    schedule = auto_fr(subject, host, tmp_path, monkeypatch)
     weights = {name: weight.clone() for name, weight in subject.network.state_dict().items()}
     try:
         with torch.inference_mode():

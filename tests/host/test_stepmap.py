@@ -9,6 +9,8 @@ import types
 
 import pytest
 
+from setup import ROOT
+
 
 @pytest.fixture
 def planning(pack):
@@ -117,7 +119,7 @@ CUSTOM = {
         {"schedule": {"node": "FRDiffSchedule", "inputs": {**CUSTOM, "interval": 0}}},
         {"schedule": {"node": "FRDiffSchedule", "inputs": {**CUSTOM, "forecaster": "no such forecaster"}}},
         {"schedule": {"node": "FRDiffSchedule", "inputs": {**CUSTOM, "guard": "no"}}},
-        {"schedule": {"node": "FRDiffScheduleLoader", "inputs": {"file": "shipped: demo_unet_20", "speedup": None}}},
+        {"schedule": {"node": "FRDiffScheduleLoader", "inputs": {"file": "old.safetensors", "speedup": None}}},
     ],
 )
 def test_a_wrong_request_is_a_sentence(planning, pack, data):
@@ -132,7 +134,7 @@ RIGHT = {
 }  # fmt: skip
 ANYTHING = [
     None, True, 0, -1, 1, 3, 10**400, 0.5, 1e-300, float("nan"), float("inf"), "", "7", "euler", "\ud800", "x" * 300,
-    "../x", "shipped: demo_unet_20", "paper M=2", [], [1], {}, {"node": "FRDiffSchedule"},
+    "../x", "auto", "old.safetensors", "paper M=2", [], [1], {}, {"node": "FRDiffSchedule"},
     {"node": "FRDiffAutoFR", "inputs": {"name": "a\0b", "speedup": 2.0}}, {"node": [], "inputs": {}},
     {"node": "FRDiffScheduleLoader", "inputs": {"file": "x" * 300, "speedup": 2.0}},
 ]  # fmt: skip
@@ -331,51 +333,78 @@ def folder(host, tmp_path, monkeypatch):
     return tmp_path
 
 
-SHIPPED = "shipped: demo_unet_20"
+OLD = ROOT / "tests" / "schedules" / "demo_unet_20.safetensors"
+FILE = "mine.safetensors"
 
 
-def test_the_dial_of_each_point_of_a_front_means_this_point(fronts, pack, engine):
-    files = importlib.import_module(f"{pack.__name__}.nodes.schedule_folder")
-    for name in [name for name in files.file_names() if name.startswith("shipped: ")]:
-        front = fronts.front_of({"node": "FRDiffScheduleLoader", "inputs": {"file": name}})
-        file = engine("schedule_files.store").read_schedule(files.find_file(name))
-        assert front["steps"] == file.steps and front["points"][0]["dial"] == 1.0
-        for row in front["points"]:
-            point = engine("schedule_files.calibrated").calibrated(file, row["dial"]).point
-            assert 1 / point.cost == pytest.approx(row["speedup"])
-            assert row["prior"] == (point.source == "prior") and row["fewer"] == point.fewer_error
-            assert row["error"] == (point.prior_error if row["prior"] else point.error)
-            if row["error"] is not None:
-                assert row["estimate"] == pytest.approx(row["error"])
-        # No speed that the dial can be set to is left out.
-        calibrated = engine("schedule_files.calibrated").calibrated
-        tenths = {round(1 / calibrated(file, dial / 10).point.cost, 6) for dial in range(10, 101)}
-        assert {round(row["speedup"], 6) for row in front["points"]} == tenths
+@pytest.fixture
+def file(engine, folder):
+    """A file of 20 steps of euler in models/frdiff."""
+    made = engine("schedule_files.store").read_schedule(OLD)
+    point = engine("schedule_files.model").Point
+    levels = {1.25: (48.0, 50.0), 1.5: (43.0, 46.0), 2.0: (38.0, 40.0), 3.0: (31.0, 33.0), 4.0: (30.0, 34.5)}
+    points = tuple(point(dial, 1 / dial, each, (each[0] - 9,) if dial == 2 else ()) for dial, each in levels.items())
+    made = dataclasses.replace(made, points=points, measure="picture", name="mine")
+    engine("schedule_files.store").write_schedule(folder / FILE, made)
+    return made
 
 
-def test_a_loader_plans_from_its_file(planning):
-    source = {"node": "FRDiffScheduleLoader", "inputs": {"file": SHIPPED, "speedup": 2.5}}
-    answer = ask(planning, steps=20, schedule=source)
-    assert answer["counts"]["full"] == 8 and answer["off"] is False
+def test_a_front_falls_from_slow_to_fast_and_its_dials_mean_its_points(fronts, engine, file):
+    front = fronts.front_of({"node": "FRDiffScheduleLoader", "inputs": {"file": FILE}})
+    assert front["steps"] == 20 and front["pictures"] == 2 and front["measure"] == "picture"
+    rows = front["points"]
+    # 3x is no better than 4x, and so is not there.
+    assert [row["dial"] for row in rows] == [1.25, 1.5, 2.0, 4.0] and rows[0]["from"] == 1.0
+    said = [row["said"] for row in rows]
+    assert said == sorted(said, reverse=True) and [row["fewer"] for row in rows] == [None, None, 29.0, None]
+    choice = engine("schedule_files.choice")
+    for row in rows:
+        assert row["worst"] <= row["low"] <= row["said"] <= row["high"] and row["from"] <= row["dial"]
+        assert choice.chosen(file, choice.Wish(row["dial"])).point.said == row["said"]
+        assert f"{row['said']:.0f} dB on 2 of your pictures" in row["words"]
+    for name, level in front["levels"].items():
+        meant = [row["dial"] for row in rows if row["said"] >= level]
+        assert choice.chosen(file, choice.Wish(by=name)).speedup == (meant[-1] if meant else 1.0)
 
 
-def test_auto_fr_plans_from_the_newest_file_of_its_name(planning, pack, engine, folder):
-    import shutil
+def test_a_loader_plans_from_its_file_by_speed_and_by_error(planning, file):
+    def full(**inputs):
+        source = {"node": "FRDiffScheduleLoader", "inputs": {"file": FILE, "speedup": 2.5, **inputs}}
+        return ask(planning, steps=20, schedule=source)["counts"]["full"]
 
-    files = importlib.import_module(f"{pack.__name__}.nodes.schedule_folder")
-    source = {"node": "FRDiffAutoFR", "inputs": {"name": "mine", "speedup": 2.0, "steps": 20}}
-    with pytest.raises(ValueError, match="Nothing has been calibrated"):
+    assert full() == full(by="speed", decibels=48.0) == 8
+    assert full(by="error: close") == 10 and full(by="error: decibels", decibels=49.0) == 16
+    assert full(by="error: decibels", decibels=99.0) == 20
+
+
+def test_auto_is_planned_by_the_dial_and_by_error_when_it_runs(planning, folder):
+    source = {"node": "FRDiffScheduleLoader", "inputs": {"file": "auto", "speedup": 2.5}}
+    assert ask(planning, steps=20, schedule=source)["counts"]["full"] == 8
+    source["inputs"]["by"] = "error: close"
+    with pytest.raises(ValueError, match="known when the node runs"):
         ask(planning, steps=20, schedule=source)
-    shutil.copy(files.find_file(SHIPPED), folder / "mine.safetensors")
-    assert ask(planning, steps=20, schedule=source)["counts"]["full"] == 10
+
+
+def test_auto_fr_plans_from_the_newest_file_of_its_name_or_of_its_settings(planning, engine, file, folder):
+    store = engine("schedule_files.store")
+    source = {"node": "FRDiffAutoFR", "inputs": {"name": "yours", "speedup": 2.0, "steps": 20, "effort": "quick"}}
+    with pytest.raises(ValueError, match="Nothing has been calibrated.* quick takes as long as 3 ordinary runs"):
+        ask(planning, steps=20, schedule=source)
+    by_error = {**source["inputs"], "name": "mine", "by": "error: invisible"}
+    source["inputs"] = by_error
+    assert ask(planning, steps=20, schedule=source)["counts"]["full"] == 13
     # A newer file, and then the same one written again: nothing old is answered.
-    known = engine("schedule_files.store").read_schedule(folder / "mine.safetensors")
-    for point in (known.points[0], known.points[-1]):
-        changed = dataclasses.replace(known, points=(dataclasses.replace(point, source="calibrated"),))
-        engine("schedule_files.store").write_schedule(folder / "mine 2.safetensors", changed)
-        planned = [cell["kind"] for cell in ask(planning, steps=20, schedule=source)["cells"]]
-        assert planned == [kind.value for kind in point.kinds]
-    assert files.newest_path("mine").name == "mine 2.safetensors" and files.free_path("mine").stem == "mine 3"
+    for steps, point in ((5, file.points[-1]), (16, file.points[0])):
+        better = dataclasses.replace(point, levels=(60.0, 60.0))
+        store.write_schedule(folder / "mine 2.safetensors", dataclasses.replace(file, points=(better,)))
+        assert ask(planning, steps=20, schedule=source)["counts"]["full"] == steps
+    made = file.provenance
+    settings = {"cfg": made.cfg, "sampler_name": made.sampler, "scheduler": made.scheduler, "name": "auto"}
+    source["inputs"] = {**by_error, **settings}
+    assert ask(planning, steps=20, schedule=source)["counts"]["full"] == 16
+    source["inputs"]["cfg"] = 4.5
+    with pytest.raises(ValueError, match="with these settings yet"):
+        ask(planning, steps=20, schedule=source)
 
 
 @pytest.mark.parametrize(
@@ -410,10 +439,9 @@ def test_turning_the_dial_does_not_calibrate_again(host, demo, folder, live, fro
 
     first = execute(2.0).result[0]
     shown = [data["front"] for name, data, _ in sent if name == fronts.EVENT]
-    # After the search, after each of two speeds that are tried, and at the end.
-    assert len(shown) == 4 and [data["node"] for name, data, _ in sent if name == fronts.EVENT] == ["7:3"] * 4
-    assert all(row["error"] is None for row in shown[0]["points"])
-    assert any(row["error"] is not None for row in shown[-1]["points"])
+    # After its picture, and at the end.
+    assert len(shown) == 2 and [data["node"] for name, data, _ in sent if name == fronts.EVENT] == ["7:3"] * 2
+    assert shown[0] == shown[1] and len(shown[0]["points"]) > 1
     calls = []
     hook = demo.model.model.diffusion_model.register_forward_pre_hook(lambda *_: calls.append(1))
     try:

@@ -1,15 +1,11 @@
 """Newer hosts answer the conditions of one step on several GPUs, from several threads, each with its own network."""
 
 import copy
-import itertools
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 import pytest
 import torch
-from subjects import LAST_LAYERS, custom_schedule, demo_subject, relative
-
-from setup.in_process import pack_module
+from subjects import custom_schedule, demo_subject, relative
 
 REPETITIONS = 200
 SIGMAS = [1.0, 0.8, 0.6, 0.4, 0.2, 0.0]
@@ -84,75 +80,6 @@ def untimed(report):
     return [reason for reason in report.reasons if reason.code not in ("reuse-not-cheaper", "unsteady-times")]
 
 
-class SampledClones(TwoClones):
-    """Euler with guidance over the two conditions, as a calibration runs it; counts what is really computed."""
-
-    def __init__(self, subject, engine):
-        super().__init__(subject, engine, None)
-        self.each, self.computed = serially, []
-        names = {name for name, _ in subject.network.named_modules()}
-        layer = next(name for name in LAST_LAYERS if name in names)
-        self.handles = [
-            network.get_submodule(layer).register_forward_pre_hook(lambda *_: self.computed.append(1))
-            for network in self.networks
-        ]
-
-    def __call__(self, make, seed, steps=None):
-        session = make(self.facts)
-        self.x = torch.randn(1, 16, 4, 4, generator=torch.Generator().manual_seed(seed))
-        for step, (sigma, following) in enumerate(itertools.pairwise(SIGMAS)):
-            session.begin_evaluation(sigma, self.x)
-            answers = self.each(lambda number, step=step: self.answer(session, number, step), range(2))
-            output = 3 * answers[0] - 2 * answers[1]
-            session.end_evaluation(self.x - sigma * output)
-            self.x = self.x + (following - sigma) * output
-        session.close()
-        return self.x
-
-
-@pytest.fixture
-def clones(subject, engine):
-    made = SampledClones(subject, engine)
-    yield made
-    for handle in made.handles:
-        handle.remove()
-
-
-@pytest.mark.parametrize("noisy", [False, True])
-def test_a_calibration_in_two_threads_is_what_it_is_in_one(clones, engine, noisy, monkeypatch):
-    """The record, and a run that takes from it what the two have in common."""
-    recorder, rollout, plans = (engine(name) for name in ("auto_fr.recorder", "auto_fr.rollout", "planning.plan"))
-    monkeypatch.setattr(recorder.Recorder, "_stochastic", noisy)
-    kinds = plans.StepKind
-    plan = plans.Plan.of([kinds.FULL, kinds.FULL, kinds.SKIP, kinds.FULL, kinds.SKIP])
-
-    def calibrated(each):
-        clones.each = each
-        found = recorder.record(clones, 3, None, 2)
-        clones.computed.clear()
-        final = rollout.roll_out(clones, plan, found)
-        # Of each condition only the step after the first that is skipped.
-        assert len(clones.computed) == 2
-        return found, final
-
-    expected, serial = calibrated(serially)
-    assert any(evaluation.partial for evaluation in expected.evaluations) == noisy
-    with ThreadPoolExecutor(2) as pool:
-        for _ in range(REPETITIONS // 10):
-            found, final = calibrated(lambda answer, numbers: list(pool.map(answer, numbers)))
-            assert torch.equal(final, serial) and torch.equal(found.final, expected.final)
-            for ours, theirs in zip(found.evaluations, expected.evaluations, strict=True):
-                assert_same(ours.outputs, theirs.outputs)
-                assert list(ours.partial) == list(theirs.partial)
-                for keyframe in ours.partial:
-                    assert_same(ours.partial[keyframe], theirs.partial[keyframe])
-
-
-def assert_same(ours, theirs):
-    """Tensors of the same names in the same order."""
-    assert list(ours) == list(theirs) and all(map(torch.equal, ours.values(), theirs.values()))
-
-
 def on_two_devices(subject):
     """The model with a clone of its own weights on a second device, as the host's multi-GPU nodes make it."""
     second = demo_subject(subject.host, "unet" if hasattr(subject.network, "out") else "dit").model.model
@@ -163,38 +90,6 @@ def on_two_devices(subject):
     clone.is_multigpu_base_clone = True
     main.set_additional_models("multigpu", [clone])
     return subject.having(model=main), second.diffusion_model
-
-
-def test_a_recorded_run_is_known_again_in_the_hosts_next_run(subject):
-    assert_known_again(subject, [subject.network])
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="names the processor twice")
-def test_a_recorded_run_is_known_again_on_several_gpus(subject):
-    pytest.importorskip("comfy.multigpu", reason="This ComfyUI samples on one GPU.")
-    both, second = on_two_devices(subject)
-    assert_known_again(both, [subject.network, second])
-
-
-def assert_known_again(subject, networks):
-    """The host draws new ids for the conditions of each run, and nothing is computed again all the same."""
-    module = partial(pack_module, subject.host)
-    inputs = (subject.model, subject.positive, subject.negative, subject.latent)
-    request = module("nodes.calibration_request").Request(*inputs, 5, 6, 3.0, "euler", "normal", "quick", "mine", 2.0)
-    plan = module("frdiff.planning.plan").Plan.with_keyframes(range(6), 6)
-    computed, layer = [], next(name for name in LAST_LAYERS if name in dict(networks[0].named_modules()))
-    handles = [
-        network.get_submodule(layer).register_forward_pre_hook(lambda *_: computed.append(1)) for network in networks
-    ]
-    try:
-        with torch.inference_mode():
-            found = module("frdiff.auto_fr.recorder").record(request.sample, 5)
-            assert len(computed) == 6 * len(networks)
-            assert torch.equal(module("frdiff.auto_fr.rollout").roll_out(request.sample, plan, found), found.final)
-    finally:
-        for handle in handles:
-            handle.remove()
-    assert len(computed) == 6 * len(networks)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="names the processor twice")

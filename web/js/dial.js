@@ -3,6 +3,9 @@ import { scheduleOf } from "./planner.js"
 
 /** The name of the dial's widget and input. */
 export const DIAL = "speedup"
+/** The widget that says whether the dial counts or an error, and its value for the dial. */
+export const BY = "by"
+export const BY_SPEED = "speed"
 
 export class Dial {
   #widget
@@ -19,7 +22,7 @@ export class Dial {
   follow(node, planned) {
     if (!this.#widget) return
     const schedule = scheduleOf(node)
-    if (schedule) this.#set(node, schedule.widgets?.find((widget) => widget.name === DIAL)?.value ?? planned)
+    if (schedule) this.#set(node, dialOf(schedule) ?? planned)
     else if (this.#own !== null) this.#free(node)
     if (LiteGraph.vueNodesMode) dim(node, this.#name, this.#own !== null)
   }
@@ -75,6 +78,12 @@ export class Dial {
     }
     this.#widget.serializeValue = () => this.value
   }
+}
+
+/** The dial of a schedule's node, where it has one that counts. */
+function dialOf(schedule) {
+  const value = (name) => schedule.widgets?.find((widget) => widget.name === name)?.value
+  return (value(BY) ?? BY_SPEED) === BY_SPEED ? value(DIAL) : undefined
 }
 
 /** Grey a widget's row and keep hands off it, for frontends that draw it themselves and note no change of it. */

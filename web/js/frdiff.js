@@ -2,10 +2,10 @@
 import { app } from "../../../scripts/app.js"
 import { api } from "../../../scripts/api.js"
 import { commandsOf, menuItems, toolbox } from "./commands.js"
-import { DIAL, Dial } from "./dial.js"
+import { BY, BY_SPEED, DIAL, Dial } from "./dial.js"
 import { addAliases } from "./found.js"
 import { FrontPlot } from "./front.js"
-import { isLinked, settingsOf } from "./planner.js"
+import { isLinked, settingsOf, widgetValues } from "./planner.js"
 import { Runs, nodeOf, outputOf, rootOf } from "./runs.js"
 import { Server } from "./server.js"
 import { StepMap } from "./stepmap.js"
@@ -25,8 +25,9 @@ const MAP_NODES = new Set([
 ])
 // Nodes that say something at the end; the frontend shows it on none of them.
 const TEXT_NODES = new Set(["FRDiffReport"])
-// The widget that says which schedule file a node means.
-const FILE_WIDGETS = { FRDiffScheduleLoader: "file", FRDiffAutoFR: "name" }
+const FILE_NODES = new Set(["FRDiffScheduleLoader", "FRDiffAutoFR"])
+// Widgets that say which schedule file such a node means.
+const OF_FILE = new Set(["file", "name", "steps", "cfg", "sampler_name", "scheduler", "effort"])
 // Modes of a node in which it does not run.
 const IDLE = { 2: "muted", 4: "bypassed" }
 const EVENTS = { run: "frdiff.run", front: "frdiff.front" }
@@ -89,7 +90,7 @@ function add(node) {
     dial: new Dial(node), plot: null, map: null, text: null, said: "", file: null, key: null, told: false, shown: null,
     events: 0
   }
-  if (node.comfyClass in FILE_WIDGETS) {
+  if (FILE_NODES.has(node.comfyClass)) {
     entry.plot = new FrontPlot()
     entry.plot.onchoose = (value) => turn(reference.deref(), value)
     addWidget(node, "frdiff_front", "FRDIFF_FRONT", entry.plot)
@@ -107,10 +108,13 @@ function add(node) {
 
 /** Set the dial as its own control does; false where another node sets it. */
 function turn(node, value) {
-  const widget = node?.widgets.find((one) => one.name === DIAL)
-  if (!widget || isLinked(node, DIAL)) return false
-  widget.value = value
-  widget.callback?.(value, app.canvas, node)
+  const widgets = [DIAL, BY].map((name) => node?.widgets.find((one) => one.name === name))
+  if (!widgets[0] || isLinked(node, DIAL) || isLinked(node, BY)) return false
+  for (const [i, widget] of widgets.entries()) {
+    if (!widget) continue
+    widget.value = [value, BY_SPEED][i]
+    widget.callback?.(widget.value, app.canvas, node)
+  }
   node.setDirtyCanvas(true, true)
   return true
 }
@@ -168,14 +172,14 @@ function speedOf({ counts }) {
 }
 
 function refreshFront(node, entry) {
-  const value = (name) => node.widgets.find((widget) => widget.name === name)?.value
-  const name = FILE_WIDGETS[node.comfyClass]
-  const file = value(name)
-  entry.plot.mark(value(DIAL))
-  if (file === entry.file) return
-  entry.file = file
-  void server.post("/frdiff/front", { node: node.comfyClass, inputs: { [name]: file } }).then((answer) => {
-    if (entry.file === file) showFront(node, entry, answer)
+  const values = widgetValues(node)
+  entry.plot.mark(values)
+  const inputs = Object.fromEntries(Object.entries(values).filter(([name]) => OF_FILE.has(name)))
+  const key = JSON.stringify(inputs)
+  if (key === entry.file) return
+  entry.file = key
+  void server.post("/frdiff/front", { node: node.comfyClass, inputs }).then((answer) => {
+    if (entry.file === key) showFront(node, entry, answer)
   })
 }
 

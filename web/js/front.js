@@ -1,4 +1,5 @@
-// The plot on the calibration nodes: speed and error of every schedule in a file. A click sets the dial.
+// The plot on the calibration nodes: how near to the uncached picture each speed of a file is. A click sets the dial.
+import { BY_SPEED } from "./dial.js"
 import { say } from "./words.js"
 import { FRONT_STYLE } from "./style.js"
 import { passWheelOn } from "./widget.js"
@@ -6,10 +7,13 @@ import { passWheelOn } from "./widget.js"
 const HEIGHT = { shown: 208, empty: 1 }
 const SPEED_TICKS = [1, 1.5, 2, 3, 4, 6, 8]
 const MOVES = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }
-const LABELS = { fewer: "after", uncalibrated: "before", error: "after", estimate: "below" }
+const LABELS = { fewer: "after", said: "before" }
 // A label needs room at its right.
 const FASTEST_LABELLED = 0.9
-const MARKS = { error: "measured", estimate: "estimated", uncalibrated: "uncalibrated", fewer: "fewer" }
+const MARKS = { said: "measured", fewer: "fewer" }
+// Decibels between two lines, and the least that the plot spans.
+const GRID = 10
+const LEAST_SPAN = 12
 
 export class FrontPlot {
   /** What to do with the dial's value of a point that was chosen; answers whether it could be set. */
@@ -18,7 +22,8 @@ export class FrontPlot {
   onwheel = null
   #points = []
   #about = ""
-  #dial = NaN
+  #levels = {}
+  #wish = {}
   #active = -1
   #parts
 
@@ -52,29 +57,33 @@ export class FrontPlot {
   show(answer) {
     this.#points = answer.points ?? []
     this.#active = -1
+    this.#levels = answer.levels ?? {}
     this.#about = this.#points.length ? say("about", answer) : ""
     this.element.hidden = !this.#points.length
     this.#draw()
   }
 
-  /** Mark the point that the dial means. */
-  mark(dial) {
-    if (dial === this.#dial) return
-    this.#dial = dial
+  /** Mark the point that a node's widgets mean: by its dial, or by an error that is named or given in decibels. */
+  mark(wish) {
+    if (["speedup", "by", "decibels"].every((name) => wish[name] === this.#wish[name])) return
+    this.#wish = wish
     this.#drawChosen()
   }
 
   get #chosen() {
-    return this.#points.findLastIndex((point) => point.from <= this.#dial)
+    const { speedup, by, decibels } = this.#wish
+    if (!by || by === BY_SPEED) return this.#points.findLastIndex((point) => point.from <= speedup)
+    const level = this.#levels[by] ?? decibels
+    return this.#points.findLastIndex((point) => point.said >= level)
   }
 
   #draw() {
     const scale = scaleOf(this.#points)
     const { line, points, marks, speeds, plot } = this.#parts
-    line.setAttribute("points", this.#points.map((point) => scale.at(point.speedup, errorOf(point)).join(",")).join(" "))
+    line.setAttribute("points", this.#points.map((point) => scale.at(point.speedup, point.said).join(",")).join(" "))
     points.replaceChildren(...this.#points.map((point, i) => pointOf(point, i, scale)))
     marks.replaceChildren(
-      ...scale.errors.map((error) => placed(tick(`${format(error)} %`), [0, scale.y(error)])),
+      ...scale.levels.map((level) => placed(tick(`${level} dB`), [0, scale.y(level)])),
       ...this.#points.flatMap((point) => marksOf(point, scale)),
       ...labelsOf(this.#points, scale),
       better()
@@ -130,7 +139,7 @@ export class FrontPlot {
     if (!point) return
     const done = this.onchoose?.(point.dial)
     this.#parts.spoken.textContent = done ? say("set", { dial: point.dial.toFixed(1) }) : say("linked")
-    if (done) this.mark(point.dial)
+    if (done) this.mark({ ...this.#wish, speedup: point.dial, by: BY_SPEED })
     else this.#parts.detail.textContent = say("linked")
   }
 
@@ -152,40 +161,38 @@ export class FrontPlot {
   }
 }
 
-/** Where speeds and errors lie, in percent of the plot; both axes are logarithmic. */
+/** Where speeds and levels lie, in percent of the plot; speeds are on a logarithmic axis. */
 function scaleOf(points) {
-  const errors = points.flatMap((p) => [p.error, p.estimate, p.uncalibrated, p.fewer]).filter((error) => error > 0)
-  const [low, high] = errors.length ? [Math.min(...errors), Math.max(...errors)] : [0.01, 0.1]
+  const shown = points.flatMap((point) => [point.low, point.high, point.fewer]).filter(Number.isFinite)
+  const [low, high] = shown.length ? [Math.min(...shown), Math.max(...shown)] : [20, 40]
+  const span = Math.max(high - low, LEAST_SPAN)
   const fastest = Math.max(2, ...points.map((point) => point.speedup))
   const x = (speed) => 6 + (90 * Math.log(speed)) / Math.log(fastest)
-  const y = (error) => (error > 0 ? 88 - (80 * Math.log(error / low)) / Math.log(Math.max(high / low, 2)) : 96)
-  const powers = [-5, -4, -3, -2, -1, 0].map((power) => 10 ** power)
+  const y = (level) => 8 + (80 * (high - level)) / span
+  const lines = Array.from({ length: 12 }, (_, i) => GRID * i)
   return {
     x,
     y,
-    at: (speed, error) => [x(speed), y(error)],
+    at: (speed, level) => [x(speed), y(level)],
     speeds: SPEED_TICKS.filter((speed) => speed <= fastest),
-    errors: powers.filter((error) => error > low && error < high)
+    levels: lines.filter((level) => level >= high - span && level <= high)
   }
 }
 
-function errorOf(point) {
-  return point.error ?? point.estimate ?? 0
-}
-
 function pointOf(point, index, scale) {
-  const element = placed(document.createElement("span"), scale.at(point.speedup, errorOf(point)))
+  const element = placed(document.createElement("span"), scale.at(point.speedup, point.said))
   element.id = `point-${index}`
-  element.dataset.kind = point.error === null ? "estimate" : "error"
+  element.dataset.kind = "said"
   element.setAttribute("role", "option")
   element.setAttribute("aria-label", pointWords(point))
   return element
 }
 
+/** From what nine of ten pictures reach to what one of ten does, and plain runs of fewer steps. */
 function marksOf(point, scale) {
-  // Where the uncalibrated schedule is used, the point itself is its.
-  const others = ["uncalibrated", "fewer"].filter((kind) => point[kind] !== null && !(point.prior && kind !== "fewer"))
-  return others.map((kind) => placed(mark(kind), scale.at(point.speedup, point[kind])))
+  const spread = placed(mark("spread"), scale.at(point.speedup, point.high))
+  spread.style.height = `${scale.y(point.low) - scale.y(point.high)}%`
+  return point.fewer === null ? [spread] : [spread, placed(mark("fewer"), scale.at(point.speedup, point.fewer))]
 }
 
 function placed(element, [left, top]) {
@@ -206,13 +213,13 @@ function tick(text) {
   return element
 }
 
-/** The name of each kind of mark, beside the fastest of them, on sides where the others are not. */
+/** The name of each kind of mark, beside one of them, on sides where the others are not. */
 function labelsOf(points, scale) {
   return Object.entries(LABELS).flatMap(([kind, side]) => {
-    const known = points.filter((one) => one[kind] > 0 && one.speedup < FASTEST_LABELLED * points.at(-1).speedup)
-    // Estimates are all along the line: where it begins there is nothing else.
-    const point = kind === "estimate" ? known[0] : known.at(-1)
-    if (!point || (kind === "uncalibrated" && point.prior)) return []
+    const known = points.filter((one) => one[kind] !== null)
+    const roomy = known.filter((one) => one.speedup < FASTEST_LABELLED * points.at(-1).speedup)
+    const point = side === "after" ? roomy.at(-1) : known[1]
+    if (!point) return []
     const label = placed(tick(say(MARKS[kind])), scale.at(point.speedup, point[kind]))
     label.dataset.side = side
     return [label]
@@ -221,24 +228,14 @@ function labelsOf(points, scale) {
 
 /** The arrow to where schedules are fast and like the full run. */
 function better() {
-  const element = tick(`${say("better")} \u2198`)
+  const element = tick(`${say("better")} \u2197`)
   element.className = "better"
   return element
 }
 
-function format(error) {
-  return Number((error * 100).toPrecision(2))
-}
-
 function pointWords(point) {
-  if (errorOf(point) === 0) return `${point.speedup.toFixed(2)}x: ${say("off")}`
-  const words = { error: format(errorOf(point)), uncalibrated: format(point.uncalibrated), fewer: format(point.fewer) }
-  const told = point.error !== null ? say("pointError", words) : point.estimate !== null ? say("pointAbout", words) : null
-  return [
-    `${point.speedup.toFixed(2)}x${told ? `: ${told}` : ""}`,
-    point.prior ? say("priorUsed") : point.uncalibrated === null ? null : say("pointPrior", words),
-    point.fewer === null ? null : say("pointFewer", words)
-  ]
-    .filter(Boolean)
-    .join(", ")
+  const rounded = (name) => (point[name] === null ? null : Math.round(point[name]))
+  const values = { said: rounded("said"), worst: rounded("worst"), low: rounded("low"), fewer: rounded("fewer") }
+  const told = [`${point.speedup.toFixed(2)}x: ${say("pointSaid", values)}`, say("pointSpread", values)]
+  return [...told, ...(point.fewer === null ? [] : [say("pointFewer", values)])].join(", ")
 }

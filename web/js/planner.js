@@ -32,7 +32,8 @@ export function scheduleOf(node) {
   return sourceOf(node, "schedule")
 }
 
-function widgetValues(node) {
+/** The values of a node's widgets by name. */
+export function widgetValues(node) {
   const plain = (node.widgets ?? []).filter((w) => ["number", "string", "boolean"].includes(typeof w.value))
   return Object.fromEntries(plain.filter((w) => w.serialize !== false).map((w) => [w.name, w.value]))
 }

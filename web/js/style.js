@@ -98,14 +98,18 @@ b { font-weight: normal; font-size: 9px; opacity: 0.75; }
 .speeds { position: relative; height: 12px; }
 .speeds > b { top: 6px !important; }
 .plot b[data-side] { opacity: 0.9; white-space: nowrap; translate: -50% -50%; }
-.plot b[data-side="below"] { translate: 7px 30%; }
 .plot b[data-side="before"] { translate: calc(-100% - 6px) -60%; }
 .plot b[data-side="after"] { translate: 7px 20%; }
-.plot .better { inset: auto 5px 3px auto; translate: none; opacity: 0.9; }
+.plot .better { inset: 3px 5px auto auto; translate: none; opacity: 0.9; }
 [data-kind] { box-sizing: border-box; width: 7px; height: 7px; }
-[data-kind="error"] { border-radius: 50%; background: currentColor; }
-[data-kind="estimate"] { width: 5px; height: 5px; border-radius: 50%; border: 1px solid currentColor; }
-[data-kind="uncalibrated"] { width: 6px; height: 6px; border: 1px solid currentColor; rotate: 45deg; }
+[data-kind="said"] { border-radius: 50%; background: currentColor; }
+.marks > [data-kind="spread"] {
+  width: 3px;
+  min-height: 1px;
+  translate: -50% 0;
+  background: currentColor;
+  opacity: 0.35;
+}
 [data-kind="fewer"] { background: currentColor; clip-path: polygon(50% 0, 100% 100%, 0 100%); }
 .points > [aria-selected="true"] { box-shadow: 0 0 0 2px var(--comfy-input-bg, Canvas), 0 0 0 4px currentColor; }
 .points > [data-active] { outline: 2px solid var(--p-primary-color, Highlight); outline-offset: 1px; }

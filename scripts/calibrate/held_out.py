@@ -1,0 +1,156 @@
+"""Calibrate and hold out (worth.py). Loaded as a module of the pack, as all that imports the pack here."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from statistics import mean, median
+from typing import Any
+
+import torch
+
+from bench.methods import fewer_steps
+from bench.quality import PSNR_LIMIT, psnr
+from bench.usual_settings import EMPTY_LATENTS, Group, groups
+from calibrate.worth import DIALS, DRAWS, SETTINGS
+from demo.setting import Setting
+from setup.in_process import DemoModel
+
+from ...frdiff.auto_fr.calibrate import EFFORTS, Calibration
+from ...frdiff.planning.prior import PriorSchedule
+from ...frdiff.schedule_files.calibrated import calibrated
+from ...frdiff.schedule_files.choice import BY_DECIBELS, Wish, front
+from ...frdiff.schedule_files.model import BELOW, ScheduleFile, quantile
+from ...nodes.calibration_request import HostRuns, Request
+from ..bench.usual import case_of, scheduled, together
+
+# Mean PSNR in dB, and the worst pair; then what was said by error, and what was held out.
+HEAD_MEANS = (
+    "| setting | speed | fewer steps | prior | calibrated | worst: fewer | prior | calibrated | repair |",
+    "|---|---|---|---|---|---|---|---|---|",
+)
+HEAD_WORDS = (
+    "| setting, prompts | speed | said | median | nine of ten above | worst | kept |",
+    "|---|---|---|---|---|---|---|",
+)
+METHODS = ("fewer", "prior", "calibrated")
+# Of the median against what was said.
+NEAR = 2.0
+
+
+def table(host: Any, arguments: argparse.Namespace) -> int:
+    """Measure each setting, print its rows and write all figures as JSON; returns the exit code."""
+    found: list[dict[str, Any]] = []
+    arguments.json.parent.mkdir(parents=True, exist_ok=True)
+    for text in SETTINGS:
+        model, sampler, scheduler, steps, cfg = text.split()
+        if arguments.only not in (None, model):
+            continue
+        setting = Setting(model, sampler, scheduler, int(steps), float(cfg))
+        found.append({"setting": str(setting), **measure(host, setting, arguments.effort, arguments.pairs)})
+        print("\n".join([*means(found[-1]), *words(found[-1])]), flush=True)
+        arguments.json.write_text(json.dumps(found, indent=1), encoding="ascii")
+    for head, rows in ((HEAD_MEANS, means), (HEAD_WORDS, words)):
+        print("", *head, *(row for each in found for row in rows(each)), sep="\n")
+    return 0
+
+
+def measure(host: Any, setting: Setting, effort: str, pairs: int) -> dict[str, Any]:
+    """Levels of each held-out pair: of the dials with and without the file, and of each point by error."""
+    demo = DemoModel(host, setting.model)
+    file = calibration(demo, setting, effort)
+    held_out = groups(DRAWS[1], pairs)
+    runs = HeldOut(host, demo, setting, held_out)
+    dials = {
+        f"{dial:g}": {
+            "fewer": runs.fewer(dial), "prior": runs.levels(PriorSchedule("prior", speedup=dial)),
+            "calibrated": runs.levels(calibrated(file, Wish(dial))),
+        }
+        for dial in DIALS
+    }  # fmt: skip
+    own = HeldOut(host, demo, setting, own_prompts(EFFORTS[effort].pictures, pairs))
+    said = [
+        {"said": point.said, "speedup": point.speedup, "reached": point.reached, "prompts": prompts,
+         "levels": side.levels(calibrated(file, Wish(by=BY_DECIBELS, decibels=point.said)))}
+        for prompts, side in (("own", own), ("others", runs)) for point in front(file.points)
+    ]  # fmt: skip
+    return {"repair": file.repair, "dials": dials, "by_error": said}
+
+
+def own_prompts(pictures: int, pairs: int) -> list[Group]:
+    """The prompts of the calibration in turn, in groups of seeds that it has not seen."""
+    seen = [prompt for group in groups(DRAWS[0], pictures) for prompt in group.prompts]
+    return [
+        replace(group, prompts=tuple(seen[(i * len(group.prompts) + k) % pictures] for k in range(len(group.prompts))))
+        for i, group in enumerate(groups(DRAWS[1], pairs))
+    ]
+
+
+def calibration(demo: DemoModel, setting: Setting, effort: str) -> ScheduleFile:
+    """What FRDiff Auto-FR makes of a setting, with prompts of a draw of its own."""
+    drawn = [prompt for group in groups(DRAWS[0], EFFORTS[effort].pictures) for prompt in group.prompts]
+    request = Request(
+        demo.model, demo.encode(drawn[0]), demo.encode(""), {"samples": torch.zeros(1, *EMPTY_LATENTS[setting.model])},
+        1, setting.steps, setting.cfg, setting.sampler, setting.scheduler, effort, "worth", 2.0,
+        vae=demo.vae, clip=demo.clip, prompts="\n".join(drawn[1:]),
+    )  # fmt: skip
+    with torch.inference_mode():
+        runs = HostRuns(request, lambda *_: None)
+        return Calibration(runs, EFFORTS[effort], request.new_file("worth"), lambda *_: None).run(lambda _: None)
+
+
+class HeldOut:
+    """Runs of pairs that nothing was calibrated on."""
+
+    def __init__(self, host: Any, demo: DemoModel, setting: Setting, held_out: Sequence[Group]) -> None:
+        self._demo, self._groups, self._case = demo, held_out, case_of(host, {}, demo, setting)
+        self._steps = setting.steps
+        self._plain = [self._pictures(fewer_steps(1), group) for group in held_out]
+        self._known: dict[tuple[float, float], list[float]] = {}
+
+    def levels(self, schedule: PriorSchedule) -> list[float]:
+        """PSNR in dB of each pair with a schedule; the same one is run once."""
+        key = (schedule.speedup, schedule.options.repair)
+        if key not in self._known:
+            self._known[key] = self._compared(scheduled(schedule))
+        return self._known[key]
+
+    def fewer(self, dial: float) -> list[float]:
+        """The same of plain runs of as many steps, or the part of one more."""
+        return self._compared(fewer_steps(math.ceil(self._steps / dial) / self._steps))
+
+    def _compared(self, make: Any) -> list[float]:
+        pairs = zip(self._groups, self._plain, strict=True)
+        found = [psnr(self._pictures(make, group), plain).clamp(max=PSNR_LIMIT) for group, plain in pairs]
+        return torch.cat(found).tolist()
+
+    def _pictures(self, make: Any, group: Group) -> torch.Tensor:
+        case = replace(self._case, latent=self._case.latent.expand(len(group.prompts), -1, -1, -1))
+        with torch.inference_mode():
+            latent = make(case)(group.seed, together(self._demo, group.prompts))[0]
+            return self._demo.vae.decode(latent).movedim(-1, 1).nan_to_num()
+
+
+def means(found: dict[str, Any]) -> list[str]:
+    """The rows of a setting by speed."""
+    return [
+        f"| {found['setting']} | {dial}x | {' | '.join(f'{mean(each[name]):.2f}' for name in METHODS)} | "
+        f"{' | '.join(f'{min(each[name]):.1f}' for name in METHODS)} | {found['repair']:g} |"
+        for dial, each in found["dials"].items()
+    ]
+
+
+def words(found: dict[str, Any]) -> list[str]:
+    """The rows of a setting by error."""
+    rows: list[str] = []
+    for each in found["by_error"]:
+        middle, low = median(each["levels"]), quantile(each["levels"], 0.1)
+        kept = ["no", "yes"][abs(middle - each["said"]) <= NEAR and low >= each["said"] - BELOW]
+        rows.append(
+            f"| {found['setting']}, {each['prompts']} | {each['reached']:.1f}x | {each['said']:.1f} | {middle:.1f} | "
+            f"{low:.1f} | {min(each['levels']):.1f} | {kept} |"
+        )
+    return rows
