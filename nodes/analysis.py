@@ -14,10 +14,8 @@ from ..frdiff.reporting.step_map import computed_cells
 from .inputs import CATEGORY, ReportType, one_latent, theme_input
 from .panel import comparison, step_plot
 from .panel.canvas import Picture, Svg
-from .panel.comparison import Figures, latent_pixels
+from .panel.comparison import UNKNOWN, Figures, latent_pixels
 from .panel.drawing import to_image
-
-UNKNOWN = float("nan")
 
 
 class FRDiffReport(io.ComfyNode):
@@ -98,13 +96,14 @@ class FRDiffCompare(io.ComfyNode):
         images = _pair("image", image_a, image_b)
         latents = _pair("latent", *(latent and _samples(latent) for latent in (latent_a, latent_b)))
         likeness = (psnr(*images), ssim(*images)) if images else (UNKNOWN, UNKNOWN)
-        figures = Figures(*likeness, latent_error(*latents) if latents else UNKNOWN)
         if images:
             kind, pictures, values = "image", images, images
         elif latents:
             kind, pictures, values = "latent", comparison.colours_of_latents(*latents), _as_pictures(latents)
         else:
             raise FRDiffError("There is nothing to compare: connect two images or two latents.")
+        motion = comparison.motion_of(*values, len(latents[0]) if latents else None, bool(images))
+        figures = Figures(*likeness, latent_error(*latents) if latents else UNKNOWN, motion)
         a, b = pictures
         badge = to_image(comparison.badge(a, b, figures, report_a, report_b, title))
         on_node = comparison.shown(a, b, kind, figures, amplify, badge)
