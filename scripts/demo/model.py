@@ -17,7 +17,7 @@ from pathlib import Path
 from setup import HOST_DIR
 from setup.inside import inside
 
-FAMILIES = ["unet", "dit"]
+FAMILIES = ["unet", "dit", "video"]
 PROMPTS = ["grinning face", "red heart", "dog face", "red apple", "rocket", "cat face", "pizza", "sun with face"]
 
 

@@ -14,6 +14,8 @@ from safetensors.torch import save_file
 from setup import PACKS
 
 from . import training
+from .clip_codec import CLIP_CODEC, clip_latents, load_clip_codec, train_clip_codec
+from .clips import clips_of
 from .codec import CODEC, load_codec, train_codec
 from .model import PROMPTS
 from .training_data import Dataset, load, to_pixels
@@ -39,25 +41,38 @@ def import_pack(device: str) -> types.SimpleNamespace:
     package = types.ModuleType(PACK_NAME)
     package.__path__ = [str(PACK)]
     sys.modules[PACK_NAME] = package
-    from frdiff_demo_models import loader, networks, text, vae
+    from frdiff_demo_models import clip_vae, loader, networks, text, vae
 
-    return types.SimpleNamespace(loader=loader, networks=networks, text=text, vae=vae)
+    return types.SimpleNamespace(clip_vae=clip_vae, loader=loader, networks=networks, text=text, vae=vae)
 
 
 def train(pack, data: Dataset, args) -> None:
     """Trains one network with its text encoder."""
+    trainee, batches = (clip_training if args.family == "video" else picture_training)(pack, data, args)
+    budget = training.Budget(args.minutes, args.samples, args.batch, args.lr, args.device)
+    training.train(trainee, batches, budget, checkpoint(args))
+    if not args.tag:
+        export(pack, data, args)
+
+
+def picture_training(pack, data: Dataset, args) -> tuple[training.Trainee, training.Batches]:
+    """A network for pictures and what it learns."""
     codec = load_codec(pack, data, args.cache)
     latent_format = pack.networks.latent_format(args.family, *codec.rgb_factors())
     with torch.no_grad():
         latents = latent_format.process_in(codec.encode(to_pixels(data.pictures)))
     if args.only:
         data = favoured_only(data, args.only)
-    trainee = training.Trainee(pack, args.family, data.words(), latent_format)
-    budget = training.Budget(args.minutes, args.samples, args.batch, args.lr, args.device)
-    batches = training.Batches(pack, data, latents)
-    training.train(trainee, batches, budget, checkpoint(args))
-    if not args.tag:
-        export(pack, data, args)
+    return training.Trainee(pack, args.family, data.words(), latent_format), training.Batches(pack, data, latents)
+
+
+def clip_training(pack, data: Dataset, args) -> tuple[training.Trainee, training.ClipBatches]:
+    """The network for clips and what it learns; `only` is a number of names."""
+    clips = clips_of(data, args.only)
+    codec = load_clip_codec(pack, clips, args.cache)
+    latent_format = pack.networks.latent_format(args.family, *codec.rgb_factors())
+    batches = training.ClipBatches(pack, clips, *clip_latents(codec, clips))
+    return training.Trainee(pack, args.family, clips.words(), latent_format), batches
 
 
 def favoured_only(data: Dataset, count: int) -> Dataset:
@@ -79,13 +94,17 @@ def model_file(args) -> Path:
 def export(pack, data: Dataset, args) -> None:
     """Writes the averaged weights, the text encoder and the codec as one fp16 safetensors file."""
     saved = torch.load(checkpoint(args), weights_only=True)
-    codec = load_codec(pack, data, args.cache).state_dict()
-    tensors = saved["ema"] | {f"vae.{name}": tensor for name, tensor in codec.items()}
+    if args.family == "video":
+        learnt, vae = clips_of(data), CLIP_CODEC
+        codec = load_clip_codec(pack, learnt, args.cache)
+    else:
+        learnt, vae, codec = data, CODEC, load_codec(pack, data, args.cache)
+    tensors = saved["ema"] | {f"vae.{name}": tensor for name, tensor in codec.state_dict().items()}
     config = {
         "family": args.family,
         "network": pack.networks.NETWORKS[args.family],
-        "text": {"words": data.words(), **training.TEXT},
-        "vae": CODEC,
+        "text": {"words": learnt.words(), **training.TEXT},
+        "vae": vae,
         "training": saved["state"],
     }
     target = model_file(args)
