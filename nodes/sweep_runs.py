@@ -161,7 +161,7 @@ def _motion(plain: Reference, samples: torch.Tensor, images: torch.Tensor) -> di
     """The figures of video, None where the latent has no frames."""
     videos = len(samples) if samples.ndim == VIDEO_DIMENSIONS else len(images)
     found = motion_of(plain.pictures, images, videos, pictures=True)
-    return asdict(found) if found else dict.fromkeys((field.name for field in fields(MotionFigures)))
+    return asdict(found) if found else dict.fromkeys(field.name for field in fields(MotionFigures))
 
 
 def speedup(plain: Reference, seconds: float, counted: Counted) -> float:

@@ -76,9 +76,14 @@ MOTIONS: dict[str, Callable[..., Pose]] = {
 }  # fmt: skip
 
 
+def clip_names() -> list[str]:
+    """The names of what moves."""
+    return [name.strip() for name in NAMES.replace("\n", " ").split(",")]
+
+
 def clips_of(data: Dataset, count: int | None = None) -> Clips:
     """Every name, or the first few, with every motion in every variant."""
-    wanted = [name.strip() for name in NAMES.replace("\n", " ").split(",")][:count]
+    wanted = clip_names()[:count]
     rows = [[index for index, pair in enumerate(zip(data.names, data.styles, strict=True)) if pair == (name, STYLE)][0]
             for name in wanted]  # fmt: skip
     kinds = [(row, name, motion, variant) for row, name in zip(rows, wanted, strict=True) for motion in MOTIONS

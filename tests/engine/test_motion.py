@@ -31,7 +31,8 @@ def test_equal_clips(clip):
 def test_what_is_wrong_in_every_frame_alike_does_not_flicker(clip):
     darker = clip * 1.0
     darker[:, :, :10] -= 0.1
-    assert flicker(clip, darker) == pytest.approx(0, abs=1e-7) and path_error(clip, darker) == pytest.approx(0, abs=1e-6)
+    assert flicker(clip, darker) == pytest.approx(0, abs=1e-7)
+    assert path_error(clip, darker) == pytest.approx(0, abs=1e-6)
     blinking = clip + 0.1 * (torch.arange(FRAMES) % 2).reshape(-1, 1, 1, 1)
     # Each change is off by 0.1, up or down.
     assert flicker(clip, blinking) == pytest.approx(0.1, rel=1e-5)
