@@ -52,25 +52,30 @@ def motion_of(a: torch.Tensor, b: torch.Tensor, clips: int | None, pictures: boo
 
 @dataclass(frozen=True)
 class Figures:
-    """How like two results are; NaN where it is not known."""
+    """How like two results are; NaN where it is not known. Of a latent of several parts the largest error counts."""
 
     psnr: float
     ssim: float
     latent_error: float
     motion: MotionFigures | None = None
+    errors_of_parts: tuple[float, ...] = ()
 
     def words(self) -> str:
         """The known figures in words."""
         motion = self.motion or MotionFigures(UNKNOWN, UNKNOWN, UNKNOWN)
         parts = [
             (self.psnr, f"PSNR {self.psnr:.2f} dB"), (self.ssim, f"SSIM {self.ssim:.4f}"),
-            (self.latent_error, f"latent error {self.latent_error * 100:.2f} %"),
+            (self.latent_error, self._error_words()),
             (motion.worst_frame, f"worst frame {motion.worst_frame:.2f} dB"),
             (motion.flicker, f"flicker {motion.flicker:.4f}"),
             (motion.path_error, f"paths {motion.path_error * 100:.1f} % of the frame apart"),
         ]  # fmt: skip
         # NaN alone differs from itself.
         return ", ".join(words for value, words in parts if value == value)
+
+    def _error_words(self) -> str:
+        each = [f"{error * 100:.2f} %" for error in self.errors_of_parts or (self.latent_error,)]
+        return "latent error " + each[0] if len(each) == 1 else f"latent errors {', '.join(each)} of the parts"
 
 
 def colours_of_latents(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -37,7 +37,7 @@ WARM_UP_SEED = 1000
 DIALS = {"frdiff": 2.0, "frdiff-3x": 3.0}
 PLAIN = "plain"
 COLUMNS = (
-    "setting", "run", "steps", "full", "partial", "skip", "seconds", "speedup", "psnr", "ssim",
+    "setting", "run", "steps", "full", "partial", "skip", "seconds", "speedup", "psnr", "ssim", "flicker",
 )  # fmt: skip
 
 
@@ -230,7 +230,7 @@ def _caption(name: str, run: Run) -> str:
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
+    return f"{value:.{2 if value > 0.1 else 4}f}" if isinstance(value, float) else str(value)
 
 
 def _check_nodes(client: Client) -> None:
