@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import product
 from statistics import fmean
@@ -15,15 +15,19 @@ import torch
 
 from bench.methods import Case, dial, fewer_steps
 from bench.timing import CallCounter, counted_calls
+from bench.usual_settings import KINDS, Group
 from demo.clips import MOTIONS, clip_names
 from setup import ScriptError
 from setup.in_process import DemoModel
 
 from ...frdiff.reporting.metrics import psnr
 from ...frdiff.reporting.motion import flicker, path_error, worst_frame
+from .usual import together
 
 SHIFTS = (5, 8)
 CFG, SCHEDULER = 5.0, "simple"
+# Clips of different prompts in one run.
+BATCH = 5
 EMPTY_LATENT = (16, 5, 10, 10)
 MEASURES = {"psnr": psnr, "worst_frame": worst_frame, "flicker": flicker, "path_error": path_error}
 
@@ -42,9 +46,9 @@ class ClipSetting:
 
 @dataclass(frozen=True)
 class Found:
-    """What a method made of a clip: its figures by measure, and its cost as a share of the plain run's."""
+    """What a method made of a group: the figures of each clip, and its cost as a share of the plain run's."""
 
-    figures: dict[str, float]
+    figures: list[dict[str, float]]
     cost: float
 
 
@@ -55,37 +59,39 @@ def measure(host: Any, presets: Mapping[str, Any], arguments: Any, say: Callable
     if not settings:
         raise ScriptError(f"No setting matches {' '.join(arguments.rows)}. One is {ClipSetting('euler', 20, 5)!s:}.")
     demo, rows = DemoModel(host, "video"), []
-    clips = drawn(arguments.draw, arguments.pairs)
+    groups = drawn(arguments.draw, arguments.pairs)
     say(head())
     for setting in settings:
-        found = compare(host, presets, demo, setting, clips, arguments.dials)
+        found = compare(host, presets, demo, setting, groups, arguments.dials)
         rows += found
         say("\n".join(lines(found)))
     return rows
 
 
-def drawn(draw: str, pairs: int) -> list[tuple[str, int]]:
-    """`pairs` prompts with a seed of each; each draw has its own, and motions turn."""
+def drawn(draw: str, pairs: int) -> list[Group]:
+    """`pairs` prompts in groups of one seed; each draw has its own, and motions turn."""
     chance = random.Random(draw)
     motions = [list(MOTIONS)[i % len(MOTIONS)] for i in range(pairs)]
-    return [(f"{chance.choice(clip_names())} {motion}", chance.randrange(2**31)) for motion in motions]
+    prompts = [f"{chance.choice(clip_names())} {motion}" for motion in motions]
+    parts = [tuple(prompts[start : start + BATCH]) for start in range(0, pairs, BATCH)]
+    return [Group(part, KINDS[:1] * len(part), chance.randrange(2**31)) for part in parts]
 
 
 def compare(
-    host: Any, presets: Mapping[str, Any], demo: DemoModel, setting: ClipSetting, clips: Sequence[tuple[str, int]],
+    host: Any, presets: Mapping[str, Any], demo: DemoModel, setting: ClipSetting, groups: Sequence[Group],
     dials: Sequence[float],
 ) -> list[dict[str, Any]]:  # fmt: skip
     """The rows of one setting."""
     model = shifted(host, demo.model, setting.shift)
     latent = torch.zeros(1, *EMPTY_LATENT)
     case = Case(host, presets, model, demo.encode(""), latent, setting.steps, setting.sampler, CFG, SCHEDULER)
-    by_clip = []
-    network = demo.model.model.diffusion_model
-    with counted_calls(network, lambda: fewer_steps(1)(case)(0, demo.encode(clips[0][0]))) as counter:
-        for prompt, seed in clips:
-            by_clip.append(_of_clip(case, demo, prompt, seed, dials, counter))
+    network, by_group = demo.model.model.diffusion_model, []
+    short = replace(case, steps=2)
+    with counted_calls(network, lambda: fewer_steps(1)(short)(0, demo.encode(""))) as counter:
+        for group in groups:
+            by_group.append(_of_group(case, demo, group, dials, counter))
     return [
-        _row(setting, speedup, method, [each[speedup][method] for each in by_clip])
+        _row(setting, speedup, method, [each[speedup][method] for each in by_group])
         for speedup in dials for method in ("fewer", "dial")
     ]  # fmt: skip
 
@@ -97,24 +103,25 @@ def shifted(host: Any, model: Any, shift: float) -> Any:
     return ModelSamplingSD3().patch(model, float(shift))[0]
 
 
-def _of_clip(
-    case: Case, demo: DemoModel, prompt: str, seed: int, dials: Sequence[float], counter: CallCounter
+def _of_group(
+    case: Case, demo: DemoModel, group: Group, dials: Sequence[float], counter: CallCounter
 ) -> dict[float, dict[str, Found]]:
-    """By dial and method, what one clip is."""
-    positive = demo.encode(prompt)
+    """By dial and method, what the clips of a group are."""
+    case = replace(case, latent=case.latent.expand(len(group.prompts), -1, -1, -1, -1))
+    positive = together(demo, group.prompts)
 
     def run(make: Callable[[Case], Any]) -> tuple[torch.Tensor, int]:
         before = counter.calls
         with torch.inference_mode():
-            latent = make(case)(seed, positive)[0]
-            return demo.vae.decode(latent)[0].nan_to_num(), counter.calls - before
+            latent = make(case)(group.seed, positive)[0]
+            return demo.vae.decode(latent).nan_to_num(), counter.calls - before
 
     plain, all_calls = run(fewer_steps(1))
 
     def found(make: Callable[[Case], Any]) -> Found:
-        frames, calls = run(make)
-        figures = {name: of(plain, frames) for name, of in MEASURES.items()}
-        return Found(figures, calls / all_calls)
+        clips, calls = run(make)
+        pairs = zip(plain, clips, strict=True)
+        return Found([{name: of(*pair) for name, of in MEASURES.items()} for pair in pairs], calls / all_calls)
 
     def at(speedup: float) -> dict[str, Found]:
         ours = found(dial(speedup))
@@ -125,7 +132,7 @@ def _of_clip(
 
 
 def _row(setting: ClipSetting, speedup: float, method: str, found: Sequence[Found]) -> dict[str, Any]:
-    figures = [each.figures for each in found]
+    figures = [each for one in found for each in one.figures]
     means = {name: fmean(each[name] for each in figures) for name in MEASURES}
     return {
         "setting": str(setting), "sampler": setting.sampler, "steps": setting.steps, "shift": setting.shift,
