@@ -12,6 +12,7 @@ from .codec import CODEC_NOISE, CODEC_RATE, set_components
 CLIP_CODEC = {"channels": 16, "width": 48}
 # The components are of every so many clips.
 FIT_STRIDE = 5
+FIT_NOISE = 0.1
 BATCH = 16
 TRAINING_BATCH = 4
 
@@ -24,11 +25,39 @@ def load_clip_codec(pack, clips: Clips, cache: Path) -> torch.nn.Module:
         training.initialise(codec)
         torch.nn.init.zeros_(codec.fine_out.weight)
         shown = [pack.clip_vae.blocks_of(render(clips, [row])) for row in range(0, len(clips.prompts), FIT_STRIDE)]
-        rows = torch.cat(shown).permute(0, 2, 3, 4, 1).flatten(0, 3).double()
-        set_components(codec.to_latent, codec.to_block, rows, torch.full((len(rows), 1), 1.0 / len(rows)).double())
+        blocks = torch.cat(shown)
+        rows = _rows(blocks)
+        alone = torch.nn.Conv3d(codec.to_latent.out_channels, rows.shape[1], 1)
+        set_components(codec.to_latent, alone, rows, torch.full((len(rows), 1), 1.0 / len(rows)).double())
+        _fit_decoder(pack, codec, blocks)
         torch.save(codec.state_dict(), store)
     codec.load_state_dict(torch.load(store, weights_only=True))
     return codec
+
+
+@torch.no_grad()
+def _fit_decoder(pack, codec: torch.nn.Module, blocks: torch.Tensor) -> None:
+    """Sets the linear decoder to the least squares of blocks (B, V, T, H, W) by noised latents and their neighbours."""
+    reach = pack.clip_vae.REACH
+    squares = products = 0.0
+    for part in blocks.split(BATCH):
+        latents = pack.clip_vae.with_edges(codec.to_latent(part))
+        for axis in (2, 3, 4):
+            latents = latents.unfold(axis, reach, 1)
+        seen = _rows(latents.permute(0, 1, 5, 6, 7, 2, 3, 4).flatten(1, 4))
+        seen = torch.cat([seen, torch.ones_like(seen[:, :1])], dim=1)
+        squares, products = squares + seen.T @ seen, products + seen.T @ _rows(part)
+    count = blocks[:, 0].numel()
+    noise = torch.full((len(squares),), FIT_NOISE**2 * count).double()
+    noise[-1] = 0.0
+    found = torch.linalg.solve(squares + noise.diag(), products)
+    codec.to_block.weight.copy_(found[:-1].T.reshape(codec.to_block.weight.shape))
+    codec.to_block.bias.copy_(found[-1])
+
+
+def _rows(values: torch.Tensor) -> torch.Tensor:
+    """Values (B, V, T, H, W) as rows (N, V) of double precision."""
+    return values.permute(0, 2, 3, 4, 1).flatten(0, 3).double()
 
 
 @torch.no_grad()

@@ -19,7 +19,11 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))
-from frdiff.reporting.motion import flicker, path_error, worst_frame  # noqa: E402
+from frdiff.reporting.motion import (  # noqa: E402  # pyright: ignore[reportMissingImports]
+    flicker,
+    path_error,
+    worst_frame,
+)
 
 SIDE = 232
 GAP = 8

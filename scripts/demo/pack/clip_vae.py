@@ -1,6 +1,7 @@
 """The codec between clips and latents, and the host's VAE around it.
 
 Frames are halved and cut into blocks of 4 frames x 4 x 4 pixels, whose strongest principal components are the latents.
+A block is made of its own latents and its neighbours', as least squares say.
 The first frame counts four times, so that 4 T - 3 frames make T latent frames, as with the host's Wan models, and a
 latent frame of its own stands for a still picture. A small convolutional network adds what the components leave out.
 """
@@ -17,6 +18,7 @@ from torch.nn import functional
 TIME = 4
 PATCH = 4
 SCALE = 2 * PATCH
+REACH = 3
 BLOCK_VALUES = 3 * TIME * PATCH * PATCH
 DETAIL = 8
 
@@ -28,7 +30,7 @@ class ClipCodec(torch.nn.Module):
         super().__init__()
         ops = comfy.ops.manual_cast
         self.to_latent = ops.Conv3d(BLOCK_VALUES, channels, 1)
-        self.to_block = ops.Conv3d(channels, BLOCK_VALUES, 1)
+        self.to_block = ops.Conv3d(channels, BLOCK_VALUES, REACH)
         self.coarse_in = ops.Conv3d(channels, width, 3, padding=1)
         self.coarse = torch.nn.ModuleList(ops.Conv3d(width, width, 3, padding=1) for _ in range(2))
         self.coarse_out = ops.Conv3d(width, TIME * PATCH * PATCH * DETAIL, 1)
@@ -40,7 +42,7 @@ class ClipCodec(torch.nn.Module):
         return self.to_latent(blocks_of(pixels))
 
     def decode(self, latents: torch.Tensor, **kwargs) -> torch.Tensor:
-        half = unfold(self.to_block(latents))
+        half = unfold(self.to_block(with_edges(latents)))
         frames = half.shape[2]
         flat = half.transpose(1, 2).flatten(0, 1)
         full = functional.interpolate(flat, scale_factor=2, mode="bicubic").unflatten(0, (-1, frames)).transpose(1, 2)
@@ -57,9 +59,14 @@ class ClipCodec(torch.nn.Module):
 
     def rgb_factors(self) -> tuple[list, list]:
         """The mean colour of a block as a linear map of its latent: factors (channels, 3) and bias (3)."""
-        weight = self.to_block.weight.detach().reshape(3, BLOCK_VALUES // 3, -1).mean(dim=1)
+        weight = self.to_block.weight.detach().sum(dim=(2, 3, 4)).reshape(3, BLOCK_VALUES // 3, -1).mean(dim=1)
         bias = self.to_block.bias.detach().reshape(3, BLOCK_VALUES // 3).mean(dim=1)
         return weight.T.tolist(), bias.tolist()
+
+
+def with_edges(latents: torch.Tensor) -> torch.Tensor:
+    """Latents (B, C, T, H, W) with their outermost values once more on all sides."""
+    return functional.pad(latents, (REACH // 2,) * 6, mode="replicate")
 
 
 def blocks_of(pixels: torch.Tensor) -> torch.Tensor:
