@@ -1,5 +1,6 @@
 """The trained video model: what people do with such models, each faster and nearer than as many plain steps."""
 
+import copy
 import json
 import types
 from dataclasses import dataclass, replace
@@ -35,11 +36,13 @@ class Video:
     def with_prompt(self, text):
         return replace(self, subject=self.subject.having(positive=self.demo.encode(text)))
 
-    def three(self, sampler="euler"):
-        """The plain latent, FRDiff's at 2x, and that of as many plain steps as were computed."""
+    def three(self, sampler="euler", most=STEPS // 2 + 1):
+        """The plain latent, FRDiff's at 2x, and that of as many plain steps as were computed, at most `most`."""
         plain = self.subject.sample(**self.settings(sampler=sampler))
         ours, report = self.subject.frdiff(2.0, **self.settings(sampler=sampler))
-        assert report.counts["full"] <= STEPS // 2 + 1 and report.finished
+        assert report.counts["full"] <= most and report.finished
+        # Where less is skipped than was planned the report says why.
+        assert most < STEPS or report.reasons
         fewer = self.subject.sample(**self.settings(report.counts["full"], sampler))
         return plain, ours, fewer
 
@@ -132,6 +135,15 @@ def test_video_from_pictures(video, clip, name):
     assert errors[0] < 0.02 and errors[1] < 1.5 * errors[0] + 1e-4
 
 
+def of_text_alone(model):
+    """The same model without the channels of given pictures, which the host's windows do not cut in every version."""
+    model = model.clone()
+    model.model = copy.deepcopy(model.model)
+    entry = model.model.diffusion_model.patch_embedding
+    entry.weight = torch.nn.Parameter(entry.weight[:, :16].contiguous(), requires_grad=False)
+    return model
+
+
 @pytest.mark.parametrize(
     ("schedule", "closed"),
     [("standard_static", False), ("standard_uniform", False), ("looped_uniform", True)],
@@ -142,9 +154,11 @@ def test_context_windows(video, schedule, closed):
         "context_length": 17, "context_overlap": 8, "context_schedule": schedule, "context_stride": 1,
         "closed_loop": closed, "fuse_method": "pyramid",
     }  # fmt: skip
-    windowed = extra_node("context_windows", "WanContextWindowsManualNode", video.subject.model, **inputs)
+    model = of_text_alone(video.subject.model)
+    windowed = extra_node("context_windows", "WanContextWindowsManualNode", model, **inputs)
     longer = replace(video, subject=video.subject.having(model=windowed, latent=empty(9)))
-    plain, ours, fewer = longer.three()
+    # Windows that move show the network other frames in every step, and most of it is computed.
+    plain, ours, fewer = longer.three(most=STEPS // 2 + 1 if schedule == "standard_static" else STEPS)
     assert relative(ours, plain) < relative(fewer, plain)
 
 
