@@ -29,7 +29,8 @@ class RunFacts:
     `sigmas` are its noise levels, from high to low, one more than there are steps. `level_of` says what else is known
     of a noise level. `region`, in the latent's shape, is 1 where the sampler is free, None where it is free
     everywhere. `response` is what the sampler makes of its outputs, None where only the run can show it.
-    `other_cache` says that another cache is on the same model.
+    `other_cache` says that another cache is on the same model. Where this is one of the parts that a run is sampled in,
+    `before` and `after` are the noise levels of the others, each with the one that it shares with this one.
     """
 
     sigmas: Sequence[float]
@@ -37,6 +38,8 @@ class RunFacts:
     region: torch.Tensor | None = None
     response: ImpulseResponse | None = None
     other_cache: bool = False
+    before: tuple[float, ...] = ()
+    after: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,11 @@ NOT_NEAR = Reason(
     "speed-not-reached",
     "{asked:g}x was asked for and {reached:.2f}x is planned, the nearest that {steps} steps allow.",
 )
+TOGETHER = Reason(
+    "planned-together",
+    "Steps {first} to {last} of {steps}: planned together with the others, so that {full} are computed in all, which "
+    "is {speedup:.2f}x.",
+)
 
 # Calls that could not be answered as planned.
 STALE = Reason(

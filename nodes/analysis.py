@@ -11,13 +11,11 @@ from ..frdiff.errors import FRDiffError
 from ..frdiff.reporting.metrics import difference, latent_error, psnr, ssim
 from ..frdiff.reporting.report import RunReport
 from ..frdiff.reporting.step_map import computed_cells
-from .inputs import CATEGORY, ReportType, one_latent, theme_input
+from .inputs import CATEGORY, ReportType, theme_input
 from .panel import comparison, step_plot
 from .panel.canvas import Picture, Svg
-from .panel.comparison import Figures, latent_pixels
+from .panel.comparison import UNKNOWN, Figures, latent_pixels
 from .panel.drawing import to_image
-
-UNKNOWN = float("nan")
 
 
 class FRDiffReport(io.ComfyNode):
@@ -96,15 +94,19 @@ class FRDiffCompare(io.ComfyNode):
         report_a: RunReport | None = None, report_b: RunReport | None = None, title: str = "",
     ) -> io.NodeOutput:  # fmt: skip
         images = _pair("image", image_a, image_b)
-        latents = _pair("latent", *(latent and _samples(latent) for latent in (latent_a, latent_b)))
+        parts = _pairs(latent_a, latent_b)
+        # Of picture and sound the first one is shown: the picture.
+        latents = parts[0] if parts else None
         likeness = (psnr(*images), ssim(*images)) if images else (UNKNOWN, UNKNOWN)
-        figures = Figures(*likeness, latent_error(*latents) if latents else UNKNOWN)
         if images:
             kind, pictures, values = "image", images, images
         elif latents:
             kind, pictures, values = "latent", comparison.colours_of_latents(*latents), _as_pictures(latents)
         else:
             raise FRDiffError("There is nothing to compare: connect two images or two latents.")
+        motion = comparison.motion_of(*values, len(latents[0]) if latents else None, bool(images))
+        errors = tuple(latent_error(*part) for part in parts)
+        figures = Figures(*likeness, max(errors, default=UNKNOWN), motion, errors)
         a, b = pictures
         badge = to_image(comparison.badge(a, b, figures, report_a, report_b, title))
         on_node = comparison.shown(a, b, kind, figures, amplify, badge)
@@ -114,8 +116,21 @@ class FRDiffCompare(io.ComfyNode):
         )  # fmt: skip
 
 
-def _samples(latent: dict[str, Any]) -> torch.Tensor:
-    return one_latent(latent, "FRDiff Compare", "Separate the parts, and compare one of them.")
+def _pairs(a: dict[str, Any] | None, b: dict[str, Any] | None) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """The parts of two latents, such as picture and sound, in pairs; none without latents."""
+    if a is None or b is None:
+        return [pair] if (pair := _pair("latent", a, b)) else []
+    first, second = (_parts(latent) for latent in (a, b))
+    if len(first) != len(second):
+        raise FRDiffError(
+            f"latent_a has {len(first)} parts and latent_b has {len(second)}. Connect two latents of the same model."
+        )
+    return [pair for each in zip(first, second, strict=True) if (pair := _pair("latent", *each))]
+
+
+def _parts(latent: dict[str, Any]) -> list[torch.Tensor]:
+    samples = latent["samples"]
+    return list(samples.unbind()) if samples.is_nested else [samples]
 
 
 def _pair(name: str, a: Any, b: Any) -> tuple[torch.Tensor, torch.Tensor] | None:

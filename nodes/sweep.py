@@ -24,7 +24,7 @@ WARM_UP_STEPS = 2
 # Saved workflows read them by name and place: new ones go to the end.
 COLUMNS = (
     "run", "steps", "full", "partial", "skip", "seconds", "speedup", "latent_error", "psnr", "ssim", "computed",
-    "seconds_least", "seconds_most",
+    "seconds_least", "seconds_most", "worst_frame", "flicker", "path_error",
 )  # fmt: skip
 
 

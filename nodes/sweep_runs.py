@@ -6,7 +6,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import torch
@@ -24,9 +24,12 @@ from ..frdiff.reporting.metrics import latent_error, psnr, ssim
 from ..frdiff.reporting.report import RunReport
 from ..frdiff.runtime.clock import wait_for
 from .host.attach import OTHER_CACHES, attach, chosen
+from .panel.comparison import MotionFigures, motion_of
 from .panel.drawing import to_picture
 
 COUNTER = "frdiff.sweep"
+# Of a video's latents: (B, C, T, H, W).
+VIDEO_DIMENSIONS = 5
 
 
 @dataclass(frozen=True)
@@ -149,8 +152,16 @@ def _outcome(
         "latent_error": latent_error(plain.latent, samples), "psnr": psnr(plain.pictures, images),
         "ssim": ssim(plain.pictures, images), "computed": counted.computed if counted.known else None,
         "seconds_least": min(times) if repeated else None, "seconds_most": max(times) if repeated else None,
+        **_motion(plain, samples, images),
     }  # fmt: skip
     return Outcome(variant, row, to_picture(images), len(times))
+
+
+def _motion(plain: Reference, samples: torch.Tensor, images: torch.Tensor) -> dict[str, float | None]:
+    """The figures of video, None where the latent has no frames."""
+    videos = len(samples) if samples.ndim == VIDEO_DIMENSIONS else len(images)
+    found = motion_of(plain.pictures, images, videos, pictures=True)
+    return asdict(found) if found else dict.fromkeys(field.name for field in fields(MotionFigures))
 
 
 def speedup(plain: Reference, seconds: float, counted: Counted) -> float:

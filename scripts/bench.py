@@ -3,6 +3,7 @@
     python scripts/bench.py --json bench.json --plot plots       quality for time, on the demo models
     python scripts/bench.py --overhead                           the engine's own cost
     python scripts/bench.py --usual                              the settings that people use, at equal counted cost
+    python scripts/bench.py --video                              the video model, with measures of motion
     python scripts/bench.py --device cuda --shape sdxl           time and memory of a network of true size
 
 docs/benchmark.md says what is measured and how.
@@ -27,6 +28,10 @@ DEFAULTS = {
     "compare": {"methods": ["*"], "steps": [20, 50], "samplers": ["euler", "dpmpp_2m", "euler_ancestral"]},
     "overhead": {"methods": ["paper M=2"], "steps": [20, 50], "samplers": ["euler"]},
     "usual": {"methods": [], "models": [*MODELS, ROUGH], "steps": [], "samplers": []},
+    "video": {
+        "methods": [], "models": ["video"], "steps": [20, 30, 50],
+        "samplers": ["euler", "uni_pc", "dpmpp_2m", "res_multistep"],
+    },
     "shape": {"methods": ["paper M=*", "dial", "EasyCache 0.1"], "steps": [28], "samplers": ["euler"]},
 }
 
@@ -56,16 +61,20 @@ def parse(command_line: list[str]) -> argparse.Namespace:
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="where to compute")
     parser.add_argument("--overhead", action="store_true", help="measure the engine's own cost instead")
     parser.add_argument("--usual", action="store_true", help="compare at the settings that people use instead")
-    parser.add_argument("--rows", nargs="+", default=["*"], metavar="PATTERN", help="of --usual: settings, as 'dit *'")
-    parser.add_argument("--draw", default="report", help="of --usual: a word that prompts and seeds are drawn with")
-    parser.add_argument("--pairs", type=_positive, default=32, help="of --usual: prompt-seed pairs of a setting")
-    parser.add_argument("--dials", nargs="+", type=float, default=[1.5, 2.0, 3.0], help="of --usual")
+    parser.add_argument("--video", action="store_true", help="compare clips of the video model instead")
+    both = "of --usual and --video:"
+    parser.add_argument("--rows", nargs="+", default=["*"], metavar="PATTERN", help=f"{both} settings, as 'dit *'")
+    parser.add_argument("--draw", default="report", help=f"{both} a word that prompts and seeds are drawn with")
+    parser.add_argument("--pairs", type=_positive, help=f"{both} prompt-seed pairs of a setting (32 and 10)")
+    parser.add_argument("--dials", nargs="+", type=float, default=[1.5, 2.0, 3.0], help=both[:-1])
     parser.add_argument("--shape", choices=SHAPES, help="time a network of this size, random weights, instead")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     parser.add_argument("--plot", type=Path, metavar="DIR", help="where to draw speed against error, one PNG per model")
     arguments = parser.parse_args(command_line)
-    arguments.mode = next((mode for mode in ("shape", "overhead", "usual") if getattr(arguments, mode)), "compare")
-    defaults = {"models": MODELS, **DEFAULTS[arguments.mode], "rounds": 5 if arguments.shape else 30}
+    others = [mode for mode in ("shape", "overhead", "usual", "video") if getattr(arguments, mode)]
+    arguments.mode = others[0] if others else "compare"
+    counts = {"rounds": 5 if arguments.shape else 30, "pairs": 10 if arguments.video else 32}
+    defaults = {"models": MODELS, **DEFAULTS[arguments.mode], **counts}
     for name, value in defaults.items():
         if getattr(arguments, name) is None:
             setattr(arguments, name, value)

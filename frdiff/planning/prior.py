@@ -11,10 +11,11 @@ import numpy as np
 
 from ..errors import FRDiffError
 from ..forecasting.rules import KRIGING, KRIGING_MODEL
-from ..reasons import NOT_NEAR, Reason
+from ..reasons import NOT_NEAR, TOGETHER, Reason
 from ..sampler.noise_levels import EDGE
 from ..store import SAME_TIME
 from .keyframes import SegmentCost, best_keyframes
+from .parts import shared
 from .plan import Plan
 from .run import SamplingRun
 from .schedule import RunOptions, Schedule
@@ -74,17 +75,55 @@ class PriorSchedule(Schedule):
         """What speed-up is counted where it is not the one asked for."""
         if not run.length:
             return None
+        if is_shared(run):
+            return self._together(run)
         reached = self.plan(run).speedup(0.0)
         if abs(reached / self.speedup - 1) <= NEAR:
             return None
         return NOT_NEAR.of(asked=self.speedup, reached=reached, steps=run.steps)
 
+    def _together(self, run: SamplingRun) -> Reason:
+        counts, lengths = self._shared_counts(run), [len(times) - 1 for times in parts_of(run)]
+        first, steps, full = sum(lengths[: place_of(run)]), sum(lengths), sum(counts)
+        return TOGETHER.of(first=first + 1, last=first + run.length, steps=steps, full=full, speedup=steps / full)
+
     def _count(self, run: SamplingRun) -> int:
         """Full steps that bring the counted cost nearest to `steps / speedup` (docs/math.md, equation 2.6)."""
-        fewest = max(math.ceil(run.length * FEWEST_OF_ALL), math.ceil(FEWEST * run.evaluations_per_step))
+        if is_shared(run):
+            return self._shared_counts(run)[place_of(run)]
         if 0 < run.length <= SHORT:
-            fewest = run.length - (run.times[-2] < NEXT_TO_NONE)
-        return min(max(round(run.length / self.speedup), fewest), run.length)
+            return run.length - (run.times[-2] < NEXT_TO_NONE)
+        return self._count_of(run.length, run.evaluations_per_step)
+
+    def _count_of(self, length: int, evaluations_per_step: float = 1.0) -> int:
+        fewest = max(math.ceil(length * FEWEST_OF_ALL), math.ceil(FEWEST * evaluations_per_step))
+        return min(max(round(length / self.speedup), fewest), length)
+
+    def _shared_counts(self, run: SamplingRun) -> tuple[int, ...]:
+        """Full steps of each part of a run, the parts in order, all of them together as if it were sampled in one."""
+        parts = parts_of(run)
+        length = sum(len(times) - 1 for times in parts)
+        count = self._count_of(length)
+        cost_model = x0_cost_model if run.stochastic else raw_cost_model
+        return shared(parts, count, cost_model, max(SHORTEST_GAP_CAP, 2 * math.ceil(length / count)))
+
+
+def parts_of(run: SamplingRun) -> tuple[tuple[float, ...], ...]:
+    """The flow times of each part that a run is sampled in, in order."""
+    return tuple(times for times in (run.before, run.times, run.after) if times)
+
+
+def place_of(run: SamplingRun) -> int:
+    """Which of the parts a run is."""
+    return 1 if run.before else 0
+
+
+def is_shared(run: SamplingRun) -> bool:
+    """Whether a run is a part of another whose budget is shared: short parts, or of several evaluations, are not."""
+    lengths = [len(times) - 1 for times in parts_of(run)]
+    if len(lengths) == 1 or run.step_of_evaluation or run.memoryless:
+        return False
+    return min(lengths) > SHORT and sum(lengths) <= LARGEST_SEARCH
 
 
 @lru_cache(maxsize=64)

@@ -28,6 +28,7 @@ class SamplingRun:
     `memoryless` says that each latent is made of the newest output alone, `multistep` that outputs are used again in
     later steps, `keeps_noise` that a sampler which adds noise keeps most of what is there. Where a step has several
     evaluations, `step_of_evaluation` are the steps that they belong to.
+    `before` and `after` are the flow times of the parts that the same run is sampled in besides this one.
     """
 
     times: tuple[float, ...]
@@ -40,6 +41,8 @@ class SamplingRun:
     multistep: bool = False
     keeps_noise: bool = False
     step_of_evaluation: tuple[int, ...] = ()
+    before: tuple[float, ...] = ()
+    after: tuple[float, ...] = ()
 
     @property
     def length(self) -> int:
@@ -58,19 +61,24 @@ class SamplingRun:
 
 
 def sampling_run(
-    sigmas: Sequence[float], level_of: LevelOf, response: ImpulseResponse | None = None
-) -> SamplingRun:
-    """What is known before a run of `sigmas`, one more than there are steps (docs/math.md, equation 3.5)."""
-    times = tuple(level_of(sigma).time for sigma in sigmas)
+    sigmas: Sequence[float], level_of: LevelOf, response: ImpulseResponse | None = None,
+    parts: tuple[Sequence[float], Sequence[float]] = ((), ()),
+) -> SamplingRun:  # fmt: skip
+    """What is known before a run of `sigmas`, one more than there are steps (docs/math.md, equation 3.5).
+
+    `parts` are the noise levels of what is sampled before it and after it.
+    """
+    times, before, after = (tuple(level_of(sigma).time for sigma in levels) for levels in (sigmas, *parts))
     stochastic = bool(response and response.stochastic)
+    alone = SamplingRun(times, stochastic, before=before, after=after)
     known = response.evaluations(sigmas) if response else None
     if response is None or known is None or len(known.sigmas) > MOST_EVALUATIONS:
-        return SamplingRun(times, stochastic)
+        return alone
     recursion = response.recursion(sigmas)
     lengths = [_length_in_use(times, sigmas, step) for step in known.step_of_evaluation]
-    return SamplingRun(
-        (*(level_of(sigma).time for sigma in known.sigmas), times[-1]),
-        stochastic,
+    return replace(
+        alone,
+        times=(*(level_of(sigma).time for sigma in known.sigmas), times[-1]),
         output_weight=known.output_weight,
         error_weight=tuple(length * used for length, used in zip(lengths, known.output_weight, strict=True)),
         memoryless=recursion is not None and recursion.memoryless,

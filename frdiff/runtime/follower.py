@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 
 from ..engine import RunFacts
@@ -81,13 +82,13 @@ class PlanFollower:
         self._response = facts.response if adapts else None
         self._watch = SamplerWatch(facts.region, self._response) if adapts else None
         self.recursion: LinearRecursion | None = facts.response.recursion(self.sigmas) if facts.response else None
-        self._level_of = facts.level_of
         self._left_to_another = facts.other_cache
-        self._run = sampling_run(self.sigmas, facts.level_of, self._response)
+        self._level_of = facts.level_of
+        self._run_of = partial(sampling_run, self.sigmas, facts.level_of, parts=(facts.before, facts.after))
+        self._run = self._run_of(self._response)
         known = self._response.evaluations(self.sigmas) if self._response else None
         self._order = StepOrder(self.sigmas, known)
-        self._distrusted = False
-        self._refusal = self._reason_to_refuse()
+        self._distrusted, self._refusal = False, self._reason_to_refuse()
         self._evaluations: list[Evaluation] = []
         self._make_plan()
         self._guard = Guard() if schedule.options.guarded else None
@@ -213,7 +214,7 @@ class PlanFollower:
         self._order.forget_rehearsal()
         if self._watch:
             self._watch.distrust()
-        self._run = sampling_run(self.sigmas, self._level_of)
+        self._run = self._run_of()
         self._distrusted = True
         self._make_plan()
 
@@ -232,7 +233,7 @@ class PlanFollower:
         """Plan again, at a step, when the run has shown whether noise is added."""
         stochastic = bool(self.stochastic)
         if stochastic != self._run.stochastic:
-            run = self._run if self._order.is_rehearsed else sampling_run(self.sigmas, self._level_of)
+            run = self._run if self._order.is_rehearsed else self._run_of()
             self._run = replace(run, stochastic=stochastic, passed=step, computed=self._computed_before(step))
             self._make_plan()
         if self._watch and self._order.has_several and not self._order.is_rehearsed:

@@ -22,6 +22,7 @@ from ...frdiff.tensors import is_plain
 from .identity import Streams, condition_names
 from .network import model_name, network_id_of_model
 from .noise_levels import noise_levels_of
+from .parts import parts_of
 from .rehearse import rehearse
 from .reserve import reserving
 
@@ -87,6 +88,7 @@ def _outer_sample(make: MakeEngine, tell: Callable[[Any], None], rehearses: bool
             _region(denoise_mask, noise),
             rehearse(sampler, sigmas, guider.model_patcher, guider, noise.shape) if rehearses else None,
             OTHER_CACHES in options,
+            *parts_of(sigmas, noise),
         )
         engine = make(facts)
         # Those of picture and sound, which come as one row of numbers.

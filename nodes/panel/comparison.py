@@ -5,17 +5,22 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import torch
 from comfy_api.latest import io, ui
 from PIL import Image, ImageDraw
 
+from ...frdiff.reporting.motion import flicker, path_error, worst_frame
 from ...frdiff.reporting.report import RunReport, faster
 from ...frdiff.reporting.saving import seconds_before
 from .canvas import THEMES, fitted, font
 from .drawing import to_picture
 
+UNKNOWN = float("nan")
+# Fewer pictures are not taken for a video where nothing says so: the shortest one that two latent frames make.
+LEAST_FRAMES = 5
 # Of a batch or a video: more would take long to save, and no one looks at them one by one.
 SHOWN_AT_MOST = 64
 # Of PNG files: the host's own for its previews.
@@ -24,21 +29,54 @@ BADGE_SIDE, BADGE_LARGEST, EDGE, HEAD, FOOT = 320, 768, 24, 64, 60
 
 
 @dataclass(frozen=True)
+class MotionFigures:
+    """How like two videos are beyond their pictures one by one; NaN where it is not known."""
+
+    worst_frame: float
+    flicker: float
+    path_error: float
+
+
+def motion_of(a: torch.Tensor, b: torch.Tensor, clips: int | None, pictures: bool) -> MotionFigures | None:
+    """The figures of `clips` videos (clips * F, H, W, C), the mean over them; None where there is no video.
+
+    Where the number of videos is not known, many pictures are frames of one. Only `pictures`, which are in 0..1,
+    have a worst frame in dB.
+    """
+    frames = len(a) // (clips or 1)
+    if frames < (LEAST_FRAMES if clips is None else 2):
+        return None
+    pairs = list(zip(a.split(frames), b.split(frames), strict=True))
+    worst = min(worst_frame(*pair) for pair in pairs) if pictures else UNKNOWN
+    return MotionFigures(worst, fmean(flicker(*pair) for pair in pairs), fmean(path_error(*pair) for pair in pairs))
+
+
+@dataclass(frozen=True)
 class Figures:
-    """How like two results are; NaN where it is not known."""
+    """How like two results are; NaN where it is not known. Of a latent of several parts the largest error counts."""
 
     psnr: float
     ssim: float
     latent_error: float
+    motion: MotionFigures | None = None
+    errors_of_parts: tuple[float, ...] = ()
 
     def words(self) -> str:
         """The known figures in words."""
+        motion = self.motion or MotionFigures(UNKNOWN, UNKNOWN, UNKNOWN)
         parts = [
             (self.psnr, f"PSNR {self.psnr:.2f} dB"), (self.ssim, f"SSIM {self.ssim:.4f}"),
-            (self.latent_error, f"latent error {self.latent_error * 100:.2f} %"),
+            (self.latent_error, self._error_words()),
+            (motion.worst_frame, f"worst frame {motion.worst_frame:.2f} dB"),
+            (motion.flicker, f"flicker {motion.flicker:.4f}"),
+            (motion.path_error, f"paths {motion.path_error * 100:.1f} % of the frame apart"),
         ]  # fmt: skip
         # NaN alone differs from itself.
         return ", ".join(words for value, words in parts if value == value)
+
+    def _error_words(self) -> str:
+        each = [f"{error * 100:.2f} %" for error in self.errors_of_parts or (self.latent_error,)]
+        return "latent error " + each[0] if len(each) == 1 else f"latent errors {', '.join(each)} of the parts"
 
 
 def colours_of_latents(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -18,9 +18,9 @@ from bench import compare, gains, overhead, plot, shapes
 from setup import ScriptError
 
 from ...frdiff.planning.presets import PRESETS
-from . import usual
+from . import usual, video
 
-MODES = {"compare": compare, "overhead": overhead, "shape": shapes, "usual": usual}
+MODES = {"compare": compare, "overhead": overhead, "shape": shapes, "usual": usual, "video": video}
 
 
 def measure(host: Any, arguments: argparse.Namespace) -> None:

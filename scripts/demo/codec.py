@@ -19,19 +19,23 @@ def fit_codec(codec: torch.nn.Module, pixels: torch.Tensor, weights: torch.Tenso
     patches = functional.pixel_unshuffle(functional.avg_pool2d(pixels, 2), 4)
     patches = patches.permute(0, 2, 3, 1).reshape(-1, patches.shape[1]).double()
     share = weights.double().repeat_interleave(len(patches) // len(weights)).unsqueeze(1)
-    share = share / share.sum()
-    mean = (patches * share).sum(dim=0)
-    values, vectors = torch.linalg.eigh((patches - mean).T @ ((patches - mean) * share))
-    channels = codec.to_latent.out_channels
+    set_components(codec.to_latent, codec.to_patch, patches, share / share.sum())
+
+
+@torch.no_grad()
+def set_components(encoder: torch.nn.Module, decoder: torch.nn.Module, rows: torch.Tensor, share: torch.Tensor) -> None:
+    """Makes two linear maps the principal components of rows (N, V), each of which has its share (N, 1) of one."""
+    mean = (rows * share).sum(dim=0)
+    values, vectors = torch.linalg.eigh((rows - mean).T @ ((rows - mean) * share))
+    channels = encoder.out_channels
     values, basis = values.flip(0)[:channels], vectors.flip(1)[:, :channels]
     # Variance v becomes the root of v, and the mean variance over channels becomes one.
     gain = values.pow(-0.25) / values.sqrt().mean().sqrt()
     encode, decode = (basis * gain).T, basis / gain
-    with torch.no_grad():
-        codec.to_latent.weight.copy_(encode[:, :, None, None])
-        codec.to_latent.bias.copy_(-encode @ mean)
-        codec.to_patch.weight.copy_(decode[:, :, None, None])
-        codec.to_patch.bias.copy_(mean)
+    encoder.weight.copy_(encode.reshape(encoder.weight.shape))
+    encoder.bias.copy_(-encode @ mean)
+    decoder.weight.copy_(decode.reshape(decoder.weight.shape))
+    decoder.bias.copy_(mean)
 
 
 def load_codec(pack, data: Dataset, cache: Path) -> torch.nn.Module:

@@ -1,9 +1,11 @@
-"""Train the two small demo models of FRDiff inside ComfyUI's own model classes.
+"""Train the small demo models of FRDiff inside ComfyUI's own model classes.
 
     python scripts/make.py model train unet --minutes 60
     python scripts/make.py model codec --minutes 10
     python scripts/make.py model export unet
     python scripts/make.py model grid unet grid.png
+    python scripts/make.py model train video --batch 12 --lr 1.5e-3 --minutes 60
+    python scripts/make.py model codec video --minutes 5
 
 The latents are fixed before training (see pack/vae.py), so networks and codec can be trained in any order.
 """
@@ -17,7 +19,11 @@ from pathlib import Path
 from setup import HOST_DIR
 from setup.inside import inside
 
-FAMILIES = ["unet", "dit"]
+FAMILIES = ["unet", "dit", "video"]
+CLIP_PROMPTS = [
+    "grinning face slide", "red heart pulse", "dog face bounce", "red apple turn", "rocket slide", "cat face grow",
+    "pizza turn", "sun with face bounce",
+]  # fmt: skip
 PROMPTS = ["grinning face", "red heart", "dog face", "red apple", "rocket", "cat face", "pizza", "sun with face"]
 
 
@@ -51,11 +57,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     training.add_argument("--lr", type=float, default=1e-3)
     training.add_argument("--only", type=int, help="train on this many pictures only, to test the pipeline")
     codec = commands.add_parser("codec", parents=[common], help="train the codec's detail network")
+    codec.add_argument("family", choices=FAMILIES, nargs="?", default="unet", help="the pictures' are the same one")
     codec.add_argument("--minutes", type=float, default=10)
     commands.add_parser("export", parents=[network], help="write the file that the pack loads")
     sheet = commands.add_parser("grid", parents=[network], help="sample prompts through the host")
     sheet.add_argument("sheet", type=Path)
-    sheet.add_argument("--prompts", nargs="+", default=PROMPTS)
+    sheet.add_argument("--prompts", nargs="+")
     sheet.add_argument("--rows", type=int, default=2)
     sheet.add_argument("--steps", type=int, default=30)
     sheet.add_argument("--cfg", type=float, default=3.0)

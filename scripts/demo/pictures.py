@@ -1,8 +1,9 @@
 """Compare the demo's pictures and lay them out on one sheet; runs in the host's Python.
 
-Called by side_by_side.py with the folder and, as JSON, the settings, their runs with captions, the prompts and how many
-of these to show. The pictures are named {setting}_{prompt number}_{run}_{picture number}.png.
-Writes sheet.png, and readme.jpg with a part of it, and prints each run's mean PSNR and SSIM against the plain one.
+Called by side_by_side.py with the folder and, as JSON, the settings, their runs with captions, the prompts, how many
+of these to show and which settings make clips. The pictures are named {setting}_{prompt number}_{run}_{picture
+number}.png. Writes sheet.png, readme.jpg with a part of it, and of each clip {setting}_{prompt number}.webp, and prints
+each run's mean likeness to the plain one.
 """
 
 from __future__ import annotations
@@ -10,16 +11,25 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from statistics import fmean
 
 import kornia
 import numpy
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+sys.path.append(str(Path(__file__).resolve().parents[2]))
+from frdiff.reporting.motion import (  # noqa: E402  # pyright: ignore[reportMissingImports]
+    flicker,
+    path_error,
+    worst_frame,
+)
+
 SIDE = 232
 GAP = 8
 HEAD, TITLE = 42, 34
 PROMPT_WIDTH = 128
+FRAME_MS = 120
 PSNR_LIMIT = 100.0
 PLAIN = "plain"
 # In the README: one row for each setting, of pictures that are easy to tell apart.
@@ -28,14 +38,21 @@ README_PROMPTS = 1
 
 def main(folder: Path, layout: dict) -> dict[str, dict[str, dict[str, float]]]:
     """Write the sheets and return the likeness of each run's pictures, by setting."""
-    numbers = range(1, len(layout["prompts"]) + 1)
     likeness = {
-        name: {run: mean_likeness([pair(folder, name, n, run) for n in numbers]) for run in runs if run != PLAIN}
+        name: {run: _likeness(folder, layout, name, run) for run in runs if run != PLAIN}
         for name, runs in layout["runs"].items()
     }
+    for name in layout["animated"]:
+        for number in range(1, len(layout["prompts"][name]) + 1):
+            animate(folder, layout, name, number)
     sheet(folder, layout, likeness, layout["shown"]).save(folder / "sheet.png")
     sheet(folder, layout, likeness, README_PROMPTS).save(folder / "readme.jpg", quality=88)
     return likeness
+
+
+def _likeness(folder: Path, layout: dict, name: str, run: str) -> dict[str, float]:
+    pairs = [pair(folder, name, number + 1, run) for number in range(len(layout["prompts"][name]))]
+    return {**mean_likeness(pairs), **(mean_motion(pairs) if name in layout["animated"] else {})}
 
 
 def pair(folder: Path, setting: str, number: int, run: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -64,6 +81,31 @@ def mean_likeness(pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> dict[str, f
     return {"psnr": round(psnr.mean().item(), 2), "ssim": round(ssim.mean().item(), 4)}
 
 
+def mean_motion(pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> dict[str, float]:
+    """Mean over clips (F, 3, H, W) of flicker and of how far the paths are apart, and the worst frame of all."""
+    clips = [(plain.movedim(1, -1), other.movedim(1, -1)) for plain, other in pairs]
+    return {
+        "flicker": round(fmean(flicker(*pair) for pair in clips), 5),
+        "path_error": round(fmean(path_error(*pair) for pair in clips), 4),
+        "worst_frame": round(min(worst_frame(*pair) for pair in clips), 2),
+    }
+
+
+def animate(folder: Path, layout: dict, name: str, number: int) -> None:
+    """Write the runs of one clip side by side, as an animation."""
+    runs = layout["runs"][name]
+    frames = []
+    for together in zip(*(files(folder, name, number, run) for run in runs), strict=True):
+        frame = Image.new("RGB", (len(runs) * (SIDE + GAP) - GAP, HEAD + SIDE), "white")
+        draw = ImageDraw.Draw(frame)
+        for column, (path, caption) in enumerate(zip(together, runs.values(), strict=True)):
+            draw.text((column * (SIDE + GAP) + 4, 4), caption, "black", ImageFont.load_default(13))
+            frame.paste(_enlarged(path, SIDE), (column * (SIDE + GAP), HEAD))
+        frames.append(frame)
+    target = folder / f"{name}_{number}.webp"
+    frames[0].save(target, save_all=True, append_images=frames[1:], duration=FRAME_MS, loop=0, quality=85)
+
+
 def sheet(folder: Path, layout: dict, likeness: dict, prompts: int) -> Image.Image:
     """A block for each setting: the runs side by side, and one row for each prompt."""
     runs = max(len(runs) for runs in layout["runs"].values())
@@ -84,10 +126,13 @@ def _block(
         left = PROMPT_WIDTH + column * (SIDE + GAP)
         like = f"SSIM {likeness[run]['ssim']:.3f}" if run in likeness else "to compare with"
         draw.text((left, top + TITLE), f"{caption}\n{like}", "black", ImageFont.load_default(14), spacing=2)
-        for row, prompt in enumerate(layout["prompts"][:prompts]):
+        for row, prompt in enumerate(layout["prompts"][name][:prompts]):
             y = top + TITLE + HEAD + row * (SIDE + GAP)
             draw.text((GAP, y + SIDE // 2 - 10), prompt.replace(", ", ",\n"), "black", ImageFont.load_default(14))
-            picture.paste(_enlarged(files(folder, name, row + 1, run)[0], SIDE), (left, y))
+            made = files(folder, name, row + 1, run)
+            # Of a clip the middle: many begin alike.
+            shown = made[len(made) // 2 if name in layout["animated"] else 0]
+            picture.paste(_enlarged(shown, SIDE), (left, y))
 
 
 def _enlarged(path: Path, side: int) -> Image.Image:

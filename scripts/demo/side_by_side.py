@@ -1,4 +1,4 @@
-"""The demo: the same pictures plain, with FRDiff, and plain with so few steps that as much is computed.
+"""The demo: the same pictures and clips plain, with FRDiff, and plain with so few steps that as much is computed.
 
 For each of SETTINGS the graphs in `graphs` run in rounds of one seed: plain, then FRDiff at each dial with its rival,
 a plain run of as many steps as FRDiff computed evaluations. Before each round a run of one step loads the model and
@@ -29,14 +29,15 @@ GRAPHS = Path(__file__).resolve().parent / "graphs"
 PICTURES = Path(__file__).resolve().parent / "pictures.py"
 OUTPUT = ROOT / "output" / "demo"
 PROMPTS = ("grinning face, 3d", "red apple, 3d", "dog face, 3d", "rocket, 3d")
-RUNS = PROMPTS * 2
+CLIP_PROMPTS = ("rocket slide", "dog face bounce", "red apple turn", "red heart pulse")
+TWICE = 2
 FIRST_SEED = 1
 WARM_UP_SEED = 1000
 # FRDiff's runs and what the demo calls them; the first one is the demo's speedup, on which the report's totals are.
 DIALS = {"frdiff": 2.0, "frdiff-3x": 3.0}
 PLAIN = "plain"
 COLUMNS = (
-    "setting", "run", "steps", "full", "partial", "skip", "seconds", "speedup", "psnr", "ssim",
+    "setting", "run", "steps", "full", "partial", "skip", "seconds", "speedup", "psnr", "ssim", "flicker",
 )  # fmt: skip
 
 
@@ -44,7 +45,10 @@ SETTINGS = {
     "unet": Setting("unet", "dpmpp_2m", "karras", 28, 7.0),
     "unet-20": Setting("unet", "dpmpp_2m", "karras", 20, 8.0),
     "dit": Setting("dit", "euler", "simple", 20, 4.0),
+    "video": Setting("video", "euler", "simple", 20, 5.0),
 }
+# Models of clips, which have graphs and prompts of their own.
+ANIMATED = ("video",)
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ def run_demo(host: Host, cpu: bool, serve: bool, say: Say) -> dict[str, Any]:
         rounds = {name: measure(client, name, setting, say) for name, setting in SETTINGS.items()}
         report = write_report(host, rounds)
         say(table(report))
-        say(f"Pictures, sheet.png and report.json are in {OUTPUT.relative_to(ROOT)}.")
+        say(f"Pictures, sheet.png, clips side by side and report.json are in {OUTPUT.relative_to(ROOT)}.")
         if serve:
             _serve(client, say)
     return report
@@ -90,12 +94,17 @@ def _words(setting: Setting) -> str:
     return f"{setting.model}, {setting.sampler} {setting.scheduler}, {setting.steps} steps, cfg {setting.cfg:g}"
 
 
+def prompts_of(setting: Setting) -> tuple[str, ...]:
+    """What is made with a model: each prompt as often as the others."""
+    return (CLIP_PROMPTS if setting.model in ANIMATED else PROMPTS) * TWICE
+
+
 def measure(client: Client, name: str, setting: Setting, say: Say) -> list[Round]:
     """One round to warm up, which is not counted, then two rounds per prompt; saves the pictures."""
     say(f"{_words(setting)}: warming up ...")
-    _round(client, setting, PROMPTS[0], WARM_UP_SEED)
-    rounds = []
-    for number, prompt in enumerate(RUNS):
+    prompts, rounds = prompts_of(setting), []
+    _round(client, setting, prompts[0], WARM_UP_SEED)
+    for number, prompt in enumerate(prompts):
         ran = _round(client, setting, prompt, FIRST_SEED + number, f"{name}_{number + 1}")
         rounds.append(ran)
         times = "   ".join(f"{run} {ran[run].seconds:.2f} s" for run in (PLAIN, *DIALS))
@@ -106,7 +115,9 @@ def measure(client: Client, name: str, setting: Setting, say: Say) -> list[Round
 def write_report(host: Host, rounds: dict[str, list[Round]]) -> dict[str, Any]:
     """Compare the pictures, write sheet.png and report.json, and return the report."""
     layout = {
-        "settings": {name: _words(SETTINGS[name]) for name in rounds}, "prompts": list(RUNS), "shown": len(PROMPTS),
+        "settings": {name: _words(SETTINGS[name]) for name in rounds}, "shown": len(PROMPTS),
+        "prompts": {name: prompts_of(SETTINGS[name]) for name in rounds},
+        "animated": [name for name in rounds if SETTINGS[name].model in ANIMATED],
         "runs": {name: {run: _caption(run, ran[0][run]) for run in ran[0]} for name, ran in rounds.items()},
     }  # fmt: skip
     command = host.command(str(PICTURES), str(OUTPUT), json.dumps(layout))
@@ -133,7 +144,8 @@ def table(report: dict[str, Any]) -> str:
 
 def filled(graph_name: str, setting: Setting, prompt: str, seed: int, **sampler: Any) -> dict[str, Any]:
     """A shipped graph for a setting, a prompt and a seed; `sampler` changes more inputs of the sampler."""
-    graph = json.loads((GRAPHS / f"{graph_name}.json").read_text())
+    kind = "_video" if setting.model in ANIMATED else ""
+    graph = json.loads((GRAPHS / f"{graph_name}{kind}.json").read_text())
     graph["model"]["inputs"]["model"] = setting.model
     graph["positive"]["inputs"]["text"] = prompt
     graph["sampler"]["inputs"] |= {
@@ -173,7 +185,7 @@ def _prepare(client: Client, graph: dict[str, Any]) -> None:
 
 def _save_pictures(client: Client, entry: dict[str, Any], stem: str) -> None:
     for number, image in enumerate(entry["outputs"]["save"]["images"], 1):
-        Path(f"{stem}_{number}.png").write_bytes(client.view(**image))
+        Path(f"{stem}_{number:02}.png").write_bytes(client.view(**image))
 
 
 def _summary(setting: Setting, rounds: list[Round], likeness: dict[str, dict[str, float]]) -> dict[str, Any]:
@@ -188,7 +200,7 @@ def _summary(setting: Setting, rounds: list[Round], likeness: dict[str, dict[str
         "seconds_frdiff": round(statistics.median(frdiff for _, frdiff in pairs), 3),
         "speedup": round(statistics.median(plain / frdiff for plain, frdiff in pairs), 3),
         **likeness[main],
-        "prompts": list(PROMPTS),
+        "prompts": list(prompts_of(setting)),
         "pairs": [
             {"seconds_plain": plain, "seconds_frdiff": frdiff, "speedup": plain / frdiff} for plain, frdiff in pairs
         ],
@@ -204,7 +216,7 @@ def _row(run: str, rounds: list[Round], likeness: dict[str, dict[str, float]]) -
         **rounds[-1][run].counts,
         "seconds": round(statistics.median(ran[run].seconds for ran in rounds), 3),
         "speedup": round(statistics.median(ratios), 3),
-        **likeness.get(run, {"psnr": None, "ssim": None}),
+        **{"psnr": None, "ssim": None, "flicker": None, **likeness.get(run, {})},
     }
 
 
@@ -218,7 +230,7 @@ def _caption(name: str, run: Run) -> str:
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
+    return f"{value:.{2 if value > 0.1 else 4}f}" if isinstance(value, float) else str(value)
 
 
 def _check_nodes(client: Client) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from .clips import Clips
 from .training_data import Dataset
 
 TEXT = {"length": 12, "width": 128, "heads": 4}
@@ -15,6 +16,8 @@ DECAY_SHARE = 0.6
 EMA_DECAY = 0.998
 CAPTION_DROPOUT = 0.1
 STYLE_DROPOUT = 0.3
+# Of the clips: with the first and last frame given, and with the first one alone.
+BOTH_ENDS_SHARE, FIRST_FRAME_SHARE = 0.15, 0.2
 # A part of the noise that is the same in the whole picture, or the UNet learns to read the mean colour from the noise.
 NOISE_OFFSET = 0.1
 TIME_SPREAD = 1.3
@@ -22,7 +25,10 @@ TIME_SPREAD = 1.3
 EPS_WEIGHT = 3.0
 SECONDS_BETWEEN_CHECKPOINTS = 180
 # Last layers of residual branches start at zero.
-ZERO_AT_FIRST = ("out_layers.3", "proj_out", "out.2", "mod.lin", "modulation.lin", "modulation.1", "final_layer.linear")
+ZERO_AT_FIRST = (
+    "out_layers.3", "proj_out", "out.2", "mod.lin", "modulation.lin", "modulation.1", "final_layer.linear",
+    "time_projection.1", "cross_attn.o", "head.head",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -72,10 +78,14 @@ class Trainee(torch.nn.Module):
             if family == "dit" and isinstance(module, torch.nn.LayerNorm):
                 module.register_forward_pre_hook(_clone_input)
 
-    def loss(self, latents: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-        """The training loss of one batch of latents (B, C, H, W) with prompts (B, L)."""
+    def loss(self, latents: torch.Tensor, ids: torch.Tensor, given: torch.Tensor | None = None) -> torch.Tensor:
+        """The training loss of latents (B, C, H, W) or (B, C, T, H, W) with prompts (B, L).
+
+        `given` are more input channels for the network, as a model that makes clips of pictures has them.
+        """
         noise = torch.randn_like(latents)
-        return (self._eps_loss if self.family == "unet" else self._flow_loss)(latents, noise, ids)
+        return self._eps_loss(latents, noise, ids) if self.family == "unet" else self._flow_loss(
+            latents, noise, ids, given)
 
     def _eps_loss(self, latents, noise, ids):
         """The v error, which is about structure and colour, with some of the eps error, which is about detail."""
@@ -87,19 +97,22 @@ class Trainee(torch.nn.Module):
         error = (self._predict(noised, step.float(), ids) - noise).square()
         return (error * (EPS_WEIGHT + (sigma / self.scale) ** 2)).mean()
 
-    def _flow_loss(self, latents, noise, ids):
+    def _flow_loss(self, latents, noise, ids, given):
         """Velocity error at logit-normal times, moved by the sampling shift."""
         normal = torch.randn(len(latents), device=latents.device)
-        sigma = torch.sigmoid(TIME_SPREAD * normal + self.sampling[0].shift)
-        wide = sigma.reshape(-1, 1, 1, 1)
+        shift = self.sampling[0].shift
+        # Flux names its shift by the logarithm of the factor that the others name.
+        sigma = torch.sigmoid(TIME_SPREAD * normal + (shift if self.family == "dit" else math.log(shift)))
+        wide = sigma.reshape(-1, *[1] * (latents.ndim - 1))
         noised = (1.0 - wide) * latents + wide * noise
-        return (self._predict(noised, sigma, ids) - (noise - latents)).square().mean()
+        seen = noised if given is None else torch.cat([noised, given], dim=1)
+        return (self._predict(seen, self.sampling[0].timestep(sigma), ids) - (noise - latents)).square().mean()
 
     def _predict(self, noised, timestep, ids):
         context, pooled = self.text(ids)
         options = {"optimized_attention_override": plain_attention}
-        pooled = pooled if self.family == "dit" else None
-        return self.network(noised, timestep, context=context, y=pooled, transformer_options=options).float()
+        more = {"y": pooled} if self.family == "dit" else {}
+        return self.network(noised, timestep, context=context, transformer_options=options, **more).float()
 
 
 def _clone_input(module, args):
@@ -134,6 +147,38 @@ class Batches:
         return self.latents[rows].to(device), self.ids[kind, rows].to(device)
 
 
+class ClipBatches:
+    """Random batches of clips with prompts, some with their first or their first and last frame given."""
+
+    def __init__(self, pack, clips: Clips, latents: torch.Tensor, last: torch.Tensor, grey: torch.Tensor):
+        tokenizer = pack.text.WordTokenizer(clips.words(), TEXT["length"])
+        self.ids = torch.tensor([_ids(tokenizer, text) for text in [*clips.prompts, ""]])
+        self.latents, self.last, self.grey = latents, last, grey
+
+    def draw(self, size: int, device: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Latents (size, C, T, H, W), word ids (size, L), and 4 + C channels of what is given."""
+        rows = torch.randint(len(self.latents), (size,))
+        chance = torch.rand(size)
+        captions = torch.where(torch.rand(size) < CAPTION_DROPOUT, len(self.ids) - 1, rows)
+        given = given_channels(self.latents[rows], self.last[rows], self.grey)
+        first_only = chance >= BOTH_ENDS_SHARE
+        given[first_only, :, -1] = torch.cat([torch.zeros_like(given[:1, :4, -1]), self.grey[None, :, -1]], dim=1)
+        given[chance >= BOTH_ENDS_SHARE + FIRST_FRAME_SHARE] = 0.0
+        return self.latents[rows].to(device), self.ids[captions].to(device), given.to(device)
+
+
+def given_channels(latents: torch.Tensor, last: torch.Tensor, grey: torch.Tensor) -> torch.Tensor:
+    """What the host's node for the first and last frame gives: 4 channels of which frames, and the latents of these.
+
+    The other frames are grey; `last` (B, C, H, W) are latents of three grey frames and the last one.
+    """
+    known = torch.zeros(len(latents), 4, *latents.shape[2:])
+    known[:, :, 0], known[:, 3, -1] = 1.0, 1.0
+    shown = grey.expand_as(latents).clone()
+    shown[:, :, 0], shown[:, :, -1] = latents[:, :, 0], last
+    return torch.cat([known, shown], dim=1)
+
+
 def _ids(tokenizer, text: str) -> list[int]:
     (tokens,) = tokenizer.tokenize_with_weights(text).values()
     return [token for token, _ in tokens[0]]
@@ -144,7 +189,7 @@ def learning_rate(progress: float, step: int, peak: float) -> float:
     return peak * min(1.0, (step + 1) / WARMUP) * min(1.0, max(0.0, 1.0 - progress) / DECAY_SHARE)
 
 
-def train(trainee: Trainee, batches: Batches, budget: Budget, store: Path) -> None:
+def train(trainee: Trainee, batches: Batches | ClipBatches, budget: Budget, store: Path) -> None:
     """Trains until the budget is spent; a run that was stopped goes on from its last checkpoint."""
     trainee.to(budget.device).train()
     optimizer = torch.optim.AdamW(trainee.parameters(), betas=(0.9, 0.99), weight_decay=0.01)
@@ -171,9 +216,9 @@ def train(trainee: Trainee, batches: Batches, budget: Budget, store: Path) -> No
     _store(store, trainee, optimizer, ema, state)
 
 
-def _step(trainee, optimizer, latents, ids) -> float:
+def _step(trainee, optimizer, latents, *conditions) -> float:
     with torch.autocast(latents.device.type, torch.bfloat16):
-        loss = trainee.loss(latents, ids)
+        loss = trainee.loss(latents, *conditions)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(trainee.parameters(), 1.0)

@@ -61,6 +61,31 @@ def test_latents_are_shown_in_the_same_false_colours(host, pack, shape):
     assert torch.equal(one, again)
 
 
+def test_frames_of_a_video_have_the_figures_of_video(host, engine):
+    generator = torch.Generator().manual_seed(4)
+    a = torch.rand(6, 16, 16, 3, generator=generator)
+    b = (a + 0.1 * torch.randn(a.shape, generator=generator)).clamp(0, 1)
+    motion = engine("reporting.motion")
+    text = node(host, "FRDiffCompare").execute(image_a=a, image_b=b).result[4]
+    worst, flicker, path = motion.worst_frame(a, b), motion.flicker(a, b), motion.path_error(a, b)
+    assert f"worst frame {worst:.2f} dB, flicker {flicker:.4f}, paths {path * 100:.1f} %" in text
+    # A few pictures are no video, and latents say how many there are of either.
+    assert "flicker" not in node(host, "FRDiffCompare").execute(image_a=a[:4], image_b=b[:4]).result[4]
+    batch = [{"samples": torch.randn(6, 4, 8, 8, generator=generator)} for _ in "ab"]
+    text = node(host, "FRDiffCompare").execute(image_a=a, image_b=b, latent_a=batch[0], latent_b=batch[1]).result[4]
+    assert "flicker" not in text
+
+
+def test_videos_in_one_latent_are_compared_one_by_one(host):
+    a, noise = torch.randn(2, 2, 16, 3, 8, 8, generator=torch.Generator().manual_seed(5))
+    def words(first, second):
+        return node(host, "FRDiffCompare").execute(latent_a={"samples": first}, latent_b={"samples": second}).result[4]
+
+    assert "flicker 0.0000" in words(a, a) and "worst" not in words(a, a)
+    # What is the same in every frame does not flicker, though it is not the same in both videos.
+    assert "flicker 0.0000" in words(a, a + noise[:, :, :1]) and "flicker 0.0000" not in words(a, a + noise)
+
+
 @pytest.mark.parametrize("frames", [1, 7, 64, 65, 300])
 def test_the_slider_gets_the_frames_it_can_show(host, frames):
     a = torch.rand(frames, 8, 10, 3, generator=torch.Generator().manual_seed(frames))
@@ -334,6 +359,7 @@ def test_a_sweep_has_the_plain_run_and_those_of_equal_cost(host, demo):
     assert set(fewer) == needed and 6 in needed
     assert all(name in table for name in names)
     # What reads them by name or by place finds them where they were.
+    assert all(row["flicker"] is row["worst_frame"] is row["path_error"] is None for row in rows)
     assert list(rows[0])[: len(COLUMNS)] == COLUMNS == table.splitlines()[0].split()[: len(COLUMNS)]
     assert grid.shape[-1] == plot.shape[-1] == 3
     assert plot.shape[1:3] == (760, 1200)

@@ -47,7 +47,7 @@ def save_pictures(folder, setting, prompts, offsets):
 
 def test_the_reports_numbers_are_those_of_its_rounds_and_pictures(demo, tmp_path):
     seconds = [(4.0, 2.0), (5.0, 2.0), (6.0, 2.0), (4.0, 2.5), (4.0, 1.0), (9.0, 3.0), (4.4, 2.0), (3.0, 3.0)]
-    assert len(seconds) == len(demo.RUNS)
+    assert len(seconds) == len(demo.prompts_of(demo.SETTINGS["unet"]))
     rounds = {"unet": ran(demo, seconds), "dit": ran(demo, [(2.0, 1.0)] * len(seconds))}
     offsets = {"frdiff": OFFSET, "fewer": 2 * OFFSET, "frdiff-3x": 3, "fewer-3x": 4}
     save_pictures(tmp_path, "unet", len(seconds), {**offsets, "fewer": 5})
@@ -78,6 +78,21 @@ def test_the_reports_numbers_are_those_of_its_rounds_and_pictures(demo, tmp_path
         assert 2 * 200 < part.height < sheet.height / 2
 
 
+def test_clips_are_compared_as_clips_and_laid_side_by_side(demo, tmp_path):
+    prompts = demo.prompts_of(demo.SETTINGS["video"])
+    assert len(prompts) == 2 * len(demo.CLIP_PROMPTS) and all(len(prompt.split()) >= 2 for prompt in prompts)
+    # As bright in every frame: it is another picture, but nothing flickers.
+    save_pictures(tmp_path, "video", len(prompts), {"frdiff": OFFSET, "fewer": 5, "frdiff-3x": 3, "fewer-3x": 4})
+    host = Host(Path(), Path(sys.executable), Path(), Path("tools"))
+    report = demo.write_report(host, {"video": ran(demo, [(2.0, 1.0)] * len(prompts))})
+    runs = report["video"]["runs"]
+    assert runs["frdiff"]["flicker"] == 0 and runs["frdiff"]["psnr"] == pytest.approx(28.13, abs=0.01)
+    assert "flicker" in demo.table(report).splitlines()[1]
+    for number in range(1, len(prompts) + 1):
+        with Image.open(tmp_path / f"video_{number}.webp") as clip:
+            assert clip.n_frames == PICTURES and clip.width > 5 * 200
+
+
 def test_a_rival_computes_as_much_and_runs_are_at_usual_settings(demo, monkeypatch):
     """The rounds, with ComfyUI's answers made up: what is asked of it is what counts."""
     asked = []
@@ -98,6 +113,10 @@ def test_a_rival_computes_as_much_and_runs_are_at_usual_settings(demo, monkeypat
     assert runs == [(plain, 20, None), (fast, 20, 2.0), (plain, 12, None), (fast, 20, 3.0), (plain, 9, None)]
     usual = {(one.sampler, one.scheduler, one.steps) for one in demo.SETTINGS.values()}
     assert usual == {("dpmpp_2m", "karras", 20), ("dpmpp_2m", "karras", 28), ("euler", "simple", 20)}
+    graph = demo.filled("frdiff", demo.SETTINGS["video"], "rocket slide", 5, speedup=3.0)
+    shift, sampler = graph["shift"], graph["sampler"]["inputs"]
+    assert shift["class_type"] == "ModelSamplingSD3" and sampler["model"] == ["shift", 0]
+    assert (sampler["speedup"], graph["model"]["inputs"]["model"]) == (3.0, "video")
 
 
 def test_the_table_shows_each_run_and_what_went_wrong(demo):

@@ -126,11 +126,19 @@ def test_a_mask_on_one_part(host):
 def test_nodes_that_take_one_tensor_say_so(tiny, host):
     latent = {"samples": tiny.latent}
     sampler = ("euler", "normal")
-    with pytest.raises(ValueError, match="Compare takes no latent of several parts.*compare one of them"):
-        node(host, "FRDiffCompare", latent_a=latent, latent_b=latent)
     with pytest.raises(ValueError, match="Sweep takes no latent of several parts"):
         node(host, "FRDiffSweep", tiny.model, 1, 4, 3.0, *sampler, tiny.positive, tiny.negative, latent, 1.0, None,
              "2", "", 1)  # fmt: skip
     with pytest.raises(ValueError, match="Auto-FR takes no latent of several parts.*dial of FRDiff KSampler"):
         node(host, "FRDiffAutoFR", tiny.model, tiny.positive, tiny.negative, latent, 1, 8, 3.0, *sampler, "quick",
              "two parts", 2.0)  # fmt: skip
+
+
+def test_each_part_is_compared_by_itself(tiny, host):
+    picture, sound = (torch.randn(part.shape) for part in tiny.latent.unbind())
+    nested = type(tiny.latent)
+    a, b = ({"samples": nested(parts)} for parts in ([picture, sound], [picture * 1.01, sound * 1.2]))
+    result = host.NODE_CLASS_MAPPINGS["FRDiffCompare"].execute(latent_a=a, latent_b=b).result
+    assert "latent errors 1.00 %, 20.00 % of the parts" in result[4] and result[2] == pytest.approx(0.2, rel=1e-3)
+    with pytest.raises(ValueError, match="latent_a has 2 parts and latent_b has 1"):
+        node(host, "FRDiffCompare", latent_a=a, latent_b={"samples": picture})

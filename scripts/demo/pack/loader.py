@@ -6,16 +6,19 @@ from typing import NamedTuple
 
 import comfy.model_management
 import comfy.model_patcher
+import comfy.sd
 import comfy.utils
 from comfy_api.latest import io
 
+from .clip_vae import ClipCodec, DemoClipVAE
 from .networks import build_model, latent_format
 from .rough import build_rough
 from .text import build_clip
 from .vae import DemoVAE, PatchCodec
 
 MODELS = Path(__file__).parent / "models"
-NAMES = ["unet", "dit", "rough"]
+NAMES = ["unet", "dit", "rough", "video"]
+CODECS = {"unet": (PatchCodec, DemoVAE), "dit": (PatchCodec, DemoVAE), "video": (ClipCodec, DemoClipVAE)}
 # The rough model has no file of its own: it takes words from this one.
 WORDS_OF_ROUGH = "unet"
 
@@ -25,7 +28,7 @@ class DemoModel(NamedTuple):
 
     model: comfy.model_patcher.ModelPatcher
     clip: object
-    vae: DemoVAE
+    vae: comfy.sd.VAE
 
 
 class FRDiffDemoModelLoader(io.ComfyNode):
@@ -37,12 +40,13 @@ class FRDiffDemoModelLoader(io.ComfyNode):
             node_id="FRDiffDemoModelLoader",
             display_name="Load FRDiff Demo Model",
             category="FRDiff/demo",
-            description="A small emoji model for trying nodes without a large download. Use 128 x 128 pictures.",
+            description="A small emoji model for trying nodes without a large download. Use 128 x 128 pictures, "
+            "and with the video model 80 x 80 and 17 frames.",
             inputs=[
                 io.Combo.Input(
                     "model",
                     options=NAMES,
-                    tooltip="unet: like SD 1.5. dit: like Flux. rough: untrained, 32 x 32, for tests.",
+                    tooltip="unet: like SD 1.5. dit: like Flux. rough: untrained, 32 x 32, for tests. video: like Wan.",
                 )
             ],
             outputs=[io.Model.Output(), io.Clip.Output(), io.Vae.Output()],
@@ -69,13 +73,14 @@ def load_rough() -> DemoModel:
 def load_demo_model(path: Path) -> DemoModel:
     """Builds the model, the text encoder and the VAE that one file holds."""
     config, tensors = read_file(path)
-    codec = PatchCodec(**config["vae"])
-    codec.load_state_dict(tensors["vae"])
     family = config["family"]
+    build_codec, build_vae = CODECS[family]
+    codec = build_codec(**config["vae"])
+    codec.load_state_dict(tensors["vae"])
     model = build_model(family, config["network"], latent_format(family, *codec.rgb_factors()))
     # The host's own loading knows the names that its layers had in earlier versions.
     model.load_model_weights(tensors["network"])
-    return DemoModel(patcher(model), build_clip(config["text"], tensors["text"]), DemoVAE(codec))
+    return DemoModel(patcher(model), build_clip(config["text"], tensors["text"]), build_vae(codec))
 
 
 def read_file(path: Path) -> tuple[dict, dict[str, dict]]:

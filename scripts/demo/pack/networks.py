@@ -1,4 +1,6 @@
-"""The two demo networks, built from the host's own classes."""
+"""The demo networks, built from the host's own classes."""
+
+from functools import partial
 
 import comfy.latent_formats
 import comfy.model_base
@@ -49,11 +51,30 @@ DIT = {
     "guidance_embed": False,
 }
 
-NETWORKS = {"unet": UNET, "dit": DIT}
+# The host's Wan, which is also given what a clip starts and ends with: 4 channels of what is given and 16 of latents.
+GIVEN_CHANNELS = 4 + LATENT_CHANNELS
+VIDEO = {
+    "image_model": "wan2.1",
+    "model_type": "t2v",
+    "patch_size": [1, 2, 2],
+    "text_len": 8,
+    "in_dim": LATENT_CHANNELS + GIVEN_CHANNELS,
+    "out_dim": LATENT_CHANNELS,
+    "dim": 192,
+    "ffn_dim": 640,
+    "freq_dim": 128,
+    "text_dim": TEXT_WIDTH,
+    "num_heads": 4,
+    "num_layers": 6,
+}
+
+NETWORKS = {"unet": UNET, "dit": DIT, "video": VIDEO}
 # The latents are smooth, so a drawing's colours and outline show through strong noise. The UNet's latents are made
 # small and the transformer's times are moved towards noise (by exp(1.3)), or sampling would take both from the seed.
-LATENT_SCALE = {"unet": 0.3, "dit": 1.0}
+LATENT_SCALE = {"unet": 0.3, "dit": 1.0, "video": 1.0}
+LATENT_DIMENSIONS = {"unet": 2, "dit": 2, "video": 3}
 FLOW_SHIFT = 1.3
+VIDEO_SHIFT = 5.0
 
 
 class UNetConfig(comfy.supported_models_base.BASE):
@@ -72,9 +93,22 @@ class DiTConfig(comfy.supported_models.Flux):
     memory_usage_factor = 1.0
 
 
+class VideoConfig(comfy.supported_models.WAN21_T2V):
+    """The host's description of the video transformer, which also makes clips of pictures."""
+
+    unet_config = {}
+    unet_extra_config = {}
+    sampling_settings = {"shift": VIDEO_SHIFT}
+
+    def __init__(self, unet_config):
+        super().__init__(unet_config)
+        self.memory_usage_factor = 1.0
+
+
 FAMILIES = {
     "unet": (UNetConfig, comfy.model_base.BaseModel, comfy.model_base.ModelType.EPS),
     "dit": (DiTConfig, comfy.model_base.Flux, comfy.model_base.ModelType.FLUX),
+    "video": (VideoConfig, partial(comfy.model_base.WAN21, image_to_video=True), comfy.model_base.ModelType.FLOW),
 }
 
 
@@ -97,6 +131,7 @@ def latent_format(family: str, rgb_factors: list, rgb_bias: list) -> comfy.laten
     latent = comfy.latent_formats.LatentFormat()
     latent.scale_factor = LATENT_SCALE[family]
     latent.latent_channels = LATENT_CHANNELS
+    latent.latent_dimensions = LATENT_DIMENSIONS[family]
     latent.latent_rgb_factors = [[value / latent.scale_factor for value in row] for row in rgb_factors]
     latent.latent_rgb_factors_bias = rgb_bias
     return latent

@@ -1,0 +1,134 @@
+"""One run through two networks, one for much noise and one for the rest, as people sample the large video models."""
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from subjects import demo_subject, extra_node, node, relative
+
+STEPS, CUT, CFG = 20, 10, 3.0
+
+
+@dataclass(frozen=True)
+class Experts:
+    """Two MODELs, the conditions and the latent."""
+
+    subject: Any
+    low: Any
+
+    def advanced(self, dial=None, steps=STEPS, cut=CUT, sampler="euler"):
+        """The two nodes of KSampler (Advanced): the latent and the reports."""
+        host, subject = self.subject.host, self.subject
+        latent, reports = subject.latent, []
+        name = "KSamplerAdvanced" if dial is None else "FRDiffKSamplerAdvanced"
+        parts = (subject.model, "enable", 0, cut, "enable"), (self.low, "disable", cut, 10000, "disable")
+        for model, noise, start, end, leftover in parts:
+            inputs = (model, noise, 1, steps, CFG, sampler, "simple", subject.positive, subject.negative, latent, start,
+                      end, leftover)  # fmt: skip
+            with torch.inference_mode():
+                if dial is None:
+                    latent = node(host, name, *inputs)
+                else:
+                    latent, report = host.NODE_CLASS_MAPPINGS[name].execute(*inputs, dial).result
+                    reports.append(report)
+        return latent["samples"], reports
+
+    def custom(self, dial, sampler="euler"):
+        """SamplerCustomAdvanced with SplitSigmas behind the patcher."""
+        subject, host = self.subject, self.subject.host
+        sigmas = extra_node("custom_sampler", "BasicScheduler", subject.model, "simple", STEPS, 1.0)
+        high, low = node_outputs("custom_sampler", "SplitSigmas", sigmas, CUT)
+        latent = subject.latent
+        noises = extra_node("custom_sampler", "RandomNoise", 1), extra_node("custom_sampler", "DisableNoise")
+        for model, part, noise in zip((subject.model, self.low), (high, low), noises, strict=True):
+            patched = node(host, "FRDiffModelPatcher", model, dial)
+            guider = extra_node("custom_sampler", "CFGGuider", patched, subject.positive, subject.negative, CFG)
+            chosen = extra_node("custom_sampler", "KSamplerSelect", sampler)
+            with torch.inference_mode():
+                latent = extra_node("custom_sampler", "SamplerCustomAdvanced", noise, guider, chosen, part, latent)
+        return latent["samples"]
+
+
+def node_outputs(module, name, *inputs):
+    """All outputs of a node that comes with the host in a file of its own."""
+    cls = getattr(__import__(f"comfy_extras.nodes_{module}", fromlist=[name]), name)
+    return cls.execute(*inputs).result
+
+
+@pytest.fixture(scope="module", params=["one network", "two networks"])
+def experts(host, request):
+    subject = demo_subject(host, "dit")
+    if request.param == "one network":
+        return Experts(subject, subject.model)
+    # Another network that was trained for the same: as near to the first as a fine-tune is.
+    low = subject.model.clone()
+    low.model = copy.deepcopy(subject.model.model)
+    generator = torch.Generator().manual_seed(4)
+    with torch.no_grad():
+        for weight in low.model.diffusion_model.parameters():
+            weight.add_(0.05 * weight.std().nan_to_num() * torch.randn(weight.shape, generator=generator))
+    return Experts(subject, low)
+
+
+@pytest.fixture
+def alone(attaching, monkeypatch):
+    """Calling it makes each part plan as if there were no other."""
+    return lambda: monkeypatch.setattr(attaching, "parts_of", lambda sigmas, noise: ((), ()))
+
+
+def computed(reports):
+    return [report.counts["full"] for report in reports]
+
+
+@pytest.mark.parametrize("sampler", ["euler", "dpmpp_2m", "uni_pc", "res_multistep"])
+def test_both_parts_have_one_budget(experts, alone, sampler):
+    plain, _ = experts.advanced(sampler=sampler)
+    joint, reports = experts.advanced(2.0, sampler=sampler)
+    assert sum(computed(reports)) == STEPS // 2 and [len(report.records) for report in reports] == [CUT, STEPS - CUT]
+    assert f"Steps 1 to {CUT} of {STEPS}" in reports[0].text()
+    assert f"Steps {CUT + 1} to {STEPS} of {STEPS}" in reports[1].text()
+    assert all("10 are computed in all, which is 2.00x" in report.text() for report in reports)
+    # Less is computed where there is much noise, and the picture is nearer than with as many plain steps.
+    assert computed(reports)[0] < computed(reports)[1]
+    fewer, _ = experts.advanced(steps=STEPS // 2, cut=CUT // 2, sampler=sampler)
+    assert relative(joint, plain) < relative(fewer, plain)
+    alone()
+    by_themselves, separate = experts.advanced(2.0, sampler=sampler)
+    assert computed(separate) == [5, 5] and relative(joint, plain) < relative(by_themselves, plain)
+
+
+def test_split_sigmas_behind_the_patcher_are_planned_as_the_two_nodes(experts, alone):
+    nodes, _ = experts.advanced(2.0)
+    split = experts.custom(2.0)
+    # The host's own two ways differ in their rounding.
+    assert relative(split, nodes) < 1e-3
+    alone()
+    assert relative(experts.custom(2.0), nodes) > 1e-3
+
+
+def test_a_run_by_itself_is_planned_by_itself(experts, attaching, monkeypatch):
+    """Neither a part of the noise levels for a picture that is given nor a run to its end is a part of another."""
+    seen = []
+    parts_of = attaching.parts_of
+
+    def watched(*args):
+        seen.append(parts_of(*args))
+        return seen[-1]
+
+    monkeypatch.setattr(attaching, "parts_of", watched)
+    picture = torch.randn(1, 16, 16, 16, generator=torch.Generator().manual_seed(2))
+    subject = experts.subject.having(latent={"samples": picture})
+    for denoise in (1.0, 0.5):
+        subject.frdiff(denoise=denoise, scheduler="simple")
+    assert seen == [((), ()), ((), ())]
+    seen.clear()
+    experts.advanced(2.0, steps=20, cut=8)
+    (nothing, after), (before, rest) = seen
+    assert nothing == rest == () and len(after) == 13 and len(before) == 9 and after[0] == before[-1]
+
+
+def test_short_parts_are_left_as_they_were(experts):
+    _, reports = experts.advanced(2.0, steps=8, cut=4)
+    assert computed(reports)[0] == 4 and "planned together" not in reports[0].text()
