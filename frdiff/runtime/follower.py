@@ -86,8 +86,7 @@ class PlanFollower:
         self._level_of = facts.level_of
         self._run_of = partial(sampling_run, self.sigmas, facts.level_of, parts=(facts.before, facts.after))
         self._run = self._run_of(self._response)
-        known = self._response.evaluations(self.sigmas) if self._response else None
-        self._order = StepOrder(self.sigmas, known)
+        self._order = StepOrder(self.sigmas, self._response.evaluations(self.sigmas) if self._response else None)
         self._distrusted, self._refusal = False, self._reason_to_refuse()
         self._evaluations: list[Evaluation] = []
         self._make_plan()
