@@ -121,7 +121,7 @@ def place_of(run: SamplingRun) -> int:
 def is_shared(run: SamplingRun) -> bool:
     """Whether a run is a part of another whose budget is shared: short parts, or of several evaluations, are not."""
     lengths = [len(times) - 1 for times in parts_of(run)]
-    if len(lengths) == 1 or run.step_of_evaluation or run.memoryless:
+    if len(lengths) < 2 or run.step_of_evaluation or run.memoryless:
         return False
     return min(lengths) > SHORT and sum(lengths) <= LARGEST_SEARCH
 

@@ -14,6 +14,8 @@ def parts_of(sigmas: torch.Tensor, noise: Any) -> tuple[tuple[float, ...], tuple
 
     Others were sampled before where the latent comes with its noise, and others will be where noise is left over.
     """
+    if not len(sigmas):
+        return (), ()
     whole = _whole(sigmas)
     start = int(sigmas.storage_offset())
     end = start + len(sigmas) - 1

@@ -22,6 +22,7 @@ from ...frdiff.schedule_files.calibrated import calibrated
 from ...frdiff.schedule_files.choice import BY_SPEED, Wish
 from ..host.attach import chosen
 from ..host.noise_levels import noise_levels_of
+from ..host.parts import parts_of
 from ..host.rehearse import rehearse
 from ..inputs import sampler_inputs, speedup_input, wish_inputs
 from ..schedule_folder import AUTO, FILE_WIDGETS, file_of, stamp
@@ -86,7 +87,10 @@ def _plan(settings: Settings, _: Any) -> dict[str, Any]:
     levels, sampler = _of_the_host(model, settings)
     sigmas = levels.tolist()
     response = rehearse(sampler, levels, model)
-    run = sampling_run(sigmas, noise_levels_of(model), response if schedule and schedule.options.adapts else None)
+    # As people use it: what starts at a later step goes on with the noise that another sampler left.
+    parts = parts_of(levels, torch.zeros(1) if settings.start_at_step else torch.ones(1))
+    known = response if schedule and schedule.options.adapts else None
+    run = sampling_run(sigmas, noise_levels_of(model), known, parts)
     steps = (schedule or Schedule("off")).plan(run)
     return {
         "cells": cells_data(planned_cells(sigmas, steps)),

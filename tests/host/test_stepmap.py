@@ -87,6 +87,15 @@ def test_advanced_plans_only_the_steps_that_it_runs(planning):
     assert ask(planning, steps=20, start_at_step=30)["cells"] == []
 
 
+def test_two_parts_of_a_run_are_planned_together(planning):
+    """As the runs are: tests/host/test_two_experts.py."""
+    whole = {"steps": 30, "scheduler": "karras"}
+    first, second = (ask(planning, **whole, **part) for part in ({"end_at_step": 10}, {"start_at_step": 10}))
+    assert first["counts"]["full"] + second["counts"]["full"] == ask(planning, **whole)["counts"]["full"]
+    alone = [ask(planning, steps=steps)["counts"]["full"] for steps in (10, 20)]
+    assert alone != [first["counts"]["full"], second["counts"]["full"]]
+
+
 def test_a_schedule_node_plans_as_it_executes(planning):
     inputs = {"preset": "paper M=3", "interval": 2, "score_mixing": True, "first_full": 1, "last_full": 0}
     answer = ask(planning, steps=12, schedule={"node": "FRDiffSchedule", "inputs": {**inputs, "budget_mb": 64.0}})
