@@ -164,6 +164,8 @@ def test_dial_and_map_can_stand_on_a_subgraph(page, shoot):
         " node.properties.proxyWidgets = [[String(inner.id), 'speedup'], [String(inner.id), 'frdiff_steps']] }",
         SAMPLER,
     )
+    # As a saved workflow: not every frontend looks at what is promoted after the node is made.
+    page.run("async () => { await app.loadGraphData(app.graph.serialize()) }")
     page.page.wait_for_timeout(800)
     page.errors.clear()
     shoot(page, "promoted")
