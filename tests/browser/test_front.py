@@ -87,6 +87,15 @@ def wait_for_summary(page, text, seconds=30):
     page.wait(f"(text) => {FRONT}.querySelector('.summary').textContent.includes(text)", text, seconds)
 
 
+def put(page, name, value):
+    """Set a widget as its control does."""
+    page.run(
+        "([name, value]) => { const w = window.frdiffTestNode.widgets.find((w) => w.name === name);"
+        " w.value = value; w.callback?.(value) }",
+        [name, value],
+    )
+
+
 def click(page, point, dy=0):
     box = point["box"]
     page.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2 + dy)
@@ -150,10 +159,8 @@ def test_keys_choose_a_point_and_say_it(page):
 
 def test_another_file_and_a_dial_that_moves_without_the_plot(page):
     loader(page)
-    page.run(
-        "() => { window.frdiffTestNode.widgets.find((w) => w.name === 'file').value = 'demo_unet_50.safetensors';"
-        " window.frdiffTestNode.widgets.find((w) => w.name === 'speedup').value = 3 }"
-    )
+    put(page, "file", "demo_unet_50.safetensors")
+    put(page, "speedup", 3)
     wait_for_summary(page, "demo_unet_50: 50 steps")
     page.page.wait_for_timeout(300)
     assert len(points(page)) > 2 and chosen(page) == words_of(page, "demo_unet_50", 3.0)
@@ -164,10 +171,7 @@ def test_by_error_the_point_is_marked_that_is_as_near_as_asked_and_a_click_asks_
     shown = front_of(page, "demo_unet_20")
     level = shown[1]["said"] - 0.5
     for name, value in (("by", "error: decibels"), ("decibels", level)):
-        page.run(
-            "([name, value]) => { window.frdiffTestNode.widgets.find((w) => w.name === name).value = value }",
-            [name, value],
-        )
+        put(page, name, value)
     page.page.wait_for_timeout(800)
     assert chosen(page).startswith(f"{shown[1]['speedup']:.2f}x")
     click(page, point_at(page, 4.0))
