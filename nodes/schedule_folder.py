@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from ..frdiff.blocks.network_id import NetworkId
 from ..frdiff.errors import FRDiffError
 from ..frdiff.schedule_files.calibrated import fits
 from ..frdiff.schedule_files.model import ScheduleFile
-from ..frdiff.schedule_files.store import SUFFIX, read_schedule, schedule_path
+from ..frdiff.schedule_files.store import SUFFIX, read_schedule, schedule_path, write_schedule
 
 FOLDER = "frdiff"
 # The choice of the file that fits, and a name made of the model's and the setting's.
@@ -39,11 +40,20 @@ def find_file(name: str) -> Path:
 
 
 def file_to_go_on(name: str, key: str) -> tuple[Path, ScheduleFile | None]:
-    """The file that was begun for the same, or where a new one goes: no other file is written over."""
-    for path, file in _newest_first():
-        if file.key == key:
+    """The file of a name that was begun for the same, or where a new one goes: no other file is written over.
+
+    What was measured for the same under another name is taken over and not measured again.
+    """
+    same = [(path, file) for path, file in _newest_first() if file.key == key]
+    paths = _paths_of(name)
+    for path, file in same:
+        if path in paths:
             return path, file
-    return _paths_of(name)[-1], None
+    if not same:
+        return paths[-1], None
+    taken_over = replace(same[0][1], name=paths[-1].stem)
+    write_schedule(paths[-1], taken_over)
+    return paths[-1], taken_over
 
 
 def fitting_file(network: NetworkId, sampler: str | None) -> ScheduleFile | None:

@@ -6,6 +6,7 @@ import os
 
 import pytest
 import torch
+from tiny_host import Counting
 
 from setup import ROOT
 from setup.in_process import pack_module
@@ -86,17 +87,21 @@ def test_only_what_changes_the_measurement_calibrates_again(host, demo, folder):
     again = copy.copy(demo)
     # The same prompt encoded anew, the same model behind another node, another dial.
     again.positive, again.model = demo.encode("grinning face, 3d"), demo.model.clone()
-    calibrate(host, again, speedup=3.0, by="error: close", name="other")
-    assert len(list(folder.iterdir())) == 1
+    with Counting([demo.model.model.diffusion_model]) as counting:
+        calibrate(host, again, speedup=3.0, by="error: close")
+        assert len(list(folder.iterdir())) == 1
+        # What is known is found under a new name, too.
+        calibrate(host, again, name="other")
+    assert counting.counts == [0] and (folder / "other.safetensors").is_file()
     again.positive = demo.encode("red apple, 3d")
     calibrate(host, again)
     scale = 2.0
     again.model.set_model_sampler_post_cfg_function(lambda args: args["denoised"] * (scale / 2.0))
     calibrate(host, again)
-    assert len(list(folder.iterdir())) == 3
+    assert len(list(folder.iterdir())) == 4
     scale = 2.1
     calibrate(host, again)
-    assert len(list(folder.iterdir())) == 4
+    assert len(list(folder.iterdir())) == 5
 
 
 def test_prompts_take_turns_and_text_needs_a_clip(host, demo, folder, small):
