@@ -1,13 +1,12 @@
 """The codec of the video model between clips and latents: fitted to the clips' blocks, then trained."""
 
-import time
 from pathlib import Path
 
 import torch
 
 from . import training
 from .clips import Clips, render
-from .codec import CODEC_NOISE, CODEC_RATE, set_components
+from .codec import CODEC_NOISE, set_components, train_detail
 
 CLIP_CODEC = {"channels": 16, "width": 48}
 # The components are of every so many clips.
@@ -73,24 +72,13 @@ def clip_latents(codec: torch.nn.Module, clips: Clips) -> tuple[torch.Tensor, to
 
 
 def train_clip_codec(pack, clips: Clips, args) -> None:
-    """Trains the detail network on slightly noised latents, so that sampled latents decode cleanly too."""
+    """Trains the detail network."""
     codec = load_clip_codec(pack, clips, args.cache).to(args.device)
-    trained = [param for name, param in codec.named_parameters() if not name.startswith("to_")]
-    optimizer = torch.optim.AdamW(trained, betas=(0.9, 0.99))
-    began, step = time.monotonic(), 0
-    while (progress := (time.monotonic() - began) / 60 / args.minutes) < 1.0:
-        optimizer.param_groups[0]["lr"] = training.learning_rate(progress, step, CODEC_RATE)
-        target = render(clips, torch.randint(len(clips.prompts), (TRAINING_BATCH,)).tolist()).to(args.device)
-        loss = (codec.decode(_noised(codec, target)) - target).abs().mean()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        step += 1
-        if step % 50 == 0:
-            print(f"{step} steps, loss {loss.item():.4f}, PSNR {clip_psnr(codec, clips):.2f} dB", flush=True)
-    store = args.cache / "clip_codec.pt"
-    torch.save(codec.cpu().state_dict(), store.with_suffix(".part"))
-    store.with_suffix(".part").replace(store)
+
+    def draw() -> torch.Tensor:
+        return render(clips, torch.randint(len(clips.prompts), (TRAINING_BATCH,)).tolist())
+
+    train_detail(codec, draw, _noised, lambda: clip_psnr(codec, clips), 50, args.cache / "clip_codec.pt", args)
 
 
 @torch.no_grad()

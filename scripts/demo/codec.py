@@ -1,6 +1,7 @@
 """The codec of the demo models between pictures and latents: fitted to the pictures' patches, then trained."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -52,26 +53,41 @@ def load_codec(pack, data: Dataset, cache: Path) -> torch.nn.Module:
 
 
 def train_codec(pack, data: Dataset, args) -> None:
-    """Trains the detail network on slightly noised latents, so that sampled latents decode cleanly too."""
+    """Trains the detail network, and says how good the codec is over all pictures."""
     pixels, weights = to_pixels(data.pictures), torch.from_numpy(data.weights)
     codec = load_codec(pack, data, args.cache).to(args.device)
+
+    def draw() -> torch.Tensor:
+        return pixels[torch.multinomial(weights, 16, replacement=True)]
+
+    train_detail(codec, draw, _noised, lambda: psnr(codec, pixels[::40]), 200, args.cache / "codec.pt", args)
+    print(f"PSNR of the codec over all pictures: {psnr(codec, pixels):.2f} dB")
+
+
+def train_detail(
+    codec: torch.nn.Module, draw: Callable[[], torch.Tensor],
+    noised: Callable[[torch.nn.Module, torch.Tensor], torch.Tensor], score: Callable[[], float], every: int,
+    store: Path, args,
+) -> None:  # fmt: skip
+    """Trains all but the linear maps on slightly noised latents, so that sampled latents decode cleanly too.
+
+    `draw` gives targets and `noised` their latents with noise; `score`, in dB, is said at every so many steps.
+    """
     trained = [param for name, param in codec.named_parameters() if not name.startswith("to_")]
     optimizer = torch.optim.AdamW(trained, betas=(0.9, 0.99))
     began, step = time.monotonic(), 0
     while (progress := (time.monotonic() - began) / 60 / args.minutes) < 1.0:
         optimizer.param_groups[0]["lr"] = training.learning_rate(progress, step, CODEC_RATE)
-        target = pixels[torch.multinomial(weights, 16, replacement=True)].to(args.device)
-        loss = (codec.decode(_noised(codec, target)) - target).abs().mean()
+        target = draw().to(args.device)
+        loss = (codec.decode(noised(codec, target)) - target).abs().mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
         step += 1
-        if step % 200 == 0:
-            print(f"{step} steps, loss {loss.item():.4f}, PSNR {psnr(codec, pixels[::40]):.2f} dB", flush=True)
-    store = args.cache / "codec.pt"
+        if step % every == 0:
+            print(f"{step} steps, loss {loss.item():.4f}, PSNR {score():.2f} dB", flush=True)
     torch.save(codec.cpu().state_dict(), store.with_suffix(".part"))
     store.with_suffix(".part").replace(store)
-    print(f"PSNR of the codec over all pictures: {psnr(codec, pixels):.2f} dB")
 
 
 @torch.no_grad()

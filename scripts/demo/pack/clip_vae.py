@@ -9,11 +9,11 @@ latent frame of its own stands for a still picture. A small convolutional networ
 import math
 
 import comfy.model_management
-import comfy.model_patcher
 import comfy.ops
-import comfy.sd
 import torch
 from torch.nn import functional
+
+from .vae import CodecVAE
 
 TIME = 4
 PATCH = 4
@@ -83,25 +83,17 @@ def unfold(blocks: torch.Tensor) -> torch.Tensor:
     return values.flatten(6, 7).flatten(4, 5).flatten(2, 3)
 
 
-class DemoClipVAE(comfy.sd.VAE):
-    """The host's VAE with the codec in it, for clips as its Wan VAE has them."""
+class DemoClipVAE(CodecVAE):
+    """The VAE of clips, as the host's Wan VAE has them."""
 
     def __init__(self, codec: ClipCodec):
-        # The host's pixel-space VAE sets every attribute that this version of the host needs.
-        super().__init__(sd={"pixel_space_vae": torch.tensor(1.0)}, dtype=torch.float32)
-        self.first_stage_model = codec.train(False).requires_grad_(False)
-        self.latent_channels = codec.to_latent.out_channels
+        super().__init__(codec)
         self.latent_dim = 3
         self.upscale_ratio = (lambda frames: max(0, frames * TIME - TIME + 1), SCALE, SCALE)
         self.upscale_index_formula = self.downscale_index_formula = (TIME, SCALE, SCALE)
         self.downscale_ratio = (lambda frames: max(0, math.floor((frames + TIME - 1) / TIME)), SCALE, SCALE)
         self.memory_used_encode = _bytes_for_encoding
         self.memory_used_decode = _bytes_for_decoding
-        self.working_dtypes = [torch.float32]
-        self.size = None
-        offload = comfy.model_management.vae_offload_device()
-        codec.to(offload)
-        self.patcher = comfy.model_patcher.ModelPatcher(codec, load_device=self.device, offload_device=offload)
 
 
 def _bytes_for_encoding(shape, dtype) -> int:

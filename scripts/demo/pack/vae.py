@@ -56,22 +56,29 @@ class PatchCodec(torch.nn.Module):
         return weight.T.tolist(), bias.tolist()
 
 
-class DemoVAE(comfy.sd.VAE):
-    """The host's VAE with the codec in it; tiling, batching and devices stay the host's."""
+class CodecVAE(comfy.sd.VAE):
+    """The host's VAE with a codec in it; tiling, batching and devices stay the host's."""
 
-    def __init__(self, codec: PatchCodec):
+    def __init__(self, codec: torch.nn.Module):
         # The host's pixel-space VAE sets every attribute that this version of the host needs.
         super().__init__(sd={"pixel_space_vae": torch.tensor(1.0)}, dtype=torch.float32)
         self.first_stage_model = codec.train(False).requires_grad_(False)
         self.latent_channels = codec.to_latent.out_channels
-        self.downscale_ratio = self.upscale_ratio = SCALE
-        self.memory_used_encode = _bytes_for_encoding
-        self.memory_used_decode = _bytes_for_decoding
         self.working_dtypes = [torch.float32]
         self.size = None
         offload = comfy.model_management.vae_offload_device()
         codec.to(offload)
         self.patcher = comfy.model_patcher.ModelPatcher(codec, load_device=self.device, offload_device=offload)
+
+
+class DemoVAE(CodecVAE):
+    """The VAE of pictures."""
+
+    def __init__(self, codec: PatchCodec):
+        super().__init__(codec)
+        self.downscale_ratio = self.upscale_ratio = SCALE
+        self.memory_used_encode = _bytes_for_encoding
+        self.memory_used_decode = _bytes_for_decoding
 
 
 def _bytes_for_encoding(shape, dtype) -> int:
