@@ -16,7 +16,7 @@ from ..frdiff.auto_fr.calibrate import EFFORTS, FastRun
 from ..frdiff.errors import FRDiffError
 from ..frdiff.planning.schedule import Schedule
 from ..frdiff.reasons import OTHER_CACHE
-from ..frdiff.reporting.metrics import latent_error, psnr
+from ..frdiff.reporting.metrics import latent_error, psnr_of_each
 from ..frdiff.reporting.report import RunReport
 from ..frdiff.runtime.session import Session
 from ..frdiff.schedule_files.choice import BY_SPEED, Wish
@@ -147,10 +147,7 @@ class HostRuns:
                 for result in results
             ]
         known = self._pictures(truth)
-        return [
-            tuple(psnr(*pair) for pair in zip(self._pictures(result).split(1), known.split(1), strict=True))
-            for result in results
-        ]
+        return [tuple(psnr_of_each(self._pictures(result), known).tolist()) for result in results]
 
     def _pictures(self, latent: torch.Tensor) -> torch.Tensor:
         """What the VAE makes of a latent (B, C, ...), in rows (B, M): of videos, all their frames."""

@@ -15,8 +15,13 @@ WINDOW, SIGMA, C1, C2 = 11, 1.5, 0.01**2, 0.03**2
 
 def psnr(a: torch.Tensor, b: torch.Tensor) -> float:
     """Mean PSNR in dB of pictures (B, H, W, C) in 0..1, at most 100 (docs/math.md, equation 6.3)."""
+    return float(psnr_of_each(a, b).mean())
+
+
+def psnr_of_each(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """PSNR in dB of each of the pictures (B, ...) in 0..1, at most 100: (B,)."""
     error = (a.float() - b.float()).square().flatten(1).mean(dim=1)
-    return float((-10 * error.log10()).clamp(max=PSNR_LIMIT).mean())
+    return (-10 * error.log10()).clamp(max=PSNR_LIMIT)
 
 
 def ssim(a: torch.Tensor, b: torch.Tensor) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..typed import norm
-from .metrics import PSNR_LIMIT
+from .metrics import psnr_of_each
 
 
 def flicker(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -18,8 +18,7 @@ def flicker(a: torch.Tensor, b: torch.Tensor) -> float:
 
 def worst_frame(a: torch.Tensor, b: torch.Tensor) -> float:
     """Least PSNR in dB of the frames of clips (F, H, W, C) in 0..1, at most 100 (docs/math.md, equation 6.9)."""
-    error = (a.float() - b.float()).square().flatten(1).mean(dim=1)
-    return float((-10 * error.log10()).clamp(max=PSNR_LIMIT).min())
+    return float(psnr_of_each(a, b).min())
 
 
 def path_error(a: torch.Tensor, b: torch.Tensor) -> float:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+import numpy as np
+
 from ..blocks.network_id import NetworkId
 from ..planning.prior import REPAIR
 
@@ -117,11 +119,7 @@ class ScheduleFile:
 
 def quantile(levels: Sequence[float], share: float) -> float:
     """What all but a share of the levels reach, between the two nearest."""
-    ordered = sorted(levels)
-    place = share * (len(ordered) - 1)
-    below = int(place)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
+    return float(np.quantile(levels, share))
 
 
 def decibels(error: float) -> float:
