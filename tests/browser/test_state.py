@@ -28,6 +28,10 @@ CUT = """(id) => {
 }"""
 SENT = "async (id) => (await app.graphToPrompt()).output[id].inputs.speedup"
 PART = f"([id, part]) => {MAP.format(id='id')}.shadowRoot.querySelector(part).textContent"
+INTO_SUBGRAPH = "(id) => { app.graph.convertToSubgraph(new Set([app.graph.getNodeById(id)])) }"
+# Whether the plan that the map in the subgraph shows begins so.
+INNER_PLAN = """(words) => app.graph.nodes.find((node) => node.subgraph).subgraph.nodes[0].widgets
+  .find((w) => w.name === 'frdiff_steps').element.shadowRoot.querySelector('.summary').textContent.startsWith(words)"""
 # What a page asks the pack's widgets and the graph for, while nobody does anything.
 COUNT = """() => {
   let looks = 0
@@ -158,11 +162,10 @@ def test_nothing_is_looked_at_while_nothing_changes(page):
 def test_dial_and_map_can_stand_on_a_subgraph(page, shoot):
     page.load(demo(20))
     wait_for_summary(page, "planned")
+    page.run(INTO_SUBGRAPH, SAMPLER)
     page.run(
-        "(id) => { const { node } = app.graph.convertToSubgraph(new Set([app.graph.getNodeById(id)]));"
-        " const inner = node.subgraph.nodes[0];"
-        " node.properties.proxyWidgets = [[String(inner.id), 'speedup'], [String(inner.id), 'frdiff_steps']] }",
-        SAMPLER,
+        "() => { const node = app.graph.nodes.find((one) => one.subgraph), [{ id }] = node.subgraph.nodes;"
+        " node.properties.proxyWidgets = [[String(id), 'speedup'], [String(id), 'frdiff_steps']] }"
     )
     # As a saved workflow: not every frontend looks at what is promoted after the node is made.
     page.run(
@@ -177,9 +180,39 @@ def test_dial_and_map_can_stand_on_a_subgraph(page, shoot):
     dial = "app.graph.nodes.find((node) => node.subgraph).widgets.find((w) => /^(\\d+: )?speedup$/.test(w.name))"
     assert page.run(f"() => {dial}.value") == 2
     page.run(f"() => {{ const w = {dial}; w.value = 4; w.callback?.(4) }}")
-    inner = "app.graph.nodes.find((node) => node.subgraph).subgraph.nodes[0].widgets"
-    page.wait(
-        f"() => {inner}.find((w) => w.name === 'frdiff_steps').element.shadowRoot.querySelector('.summary')"
-        ".textContent.startsWith('planned: 5 of 20')", seconds=10,
-    )
+    # Whoever turns a dial lets go of the mouse, and the frontend looks at what was changed.
+    page.page.mouse.click(700, 60)
+    page.wait(INNER_PLAN, "planned: 5 of 20", seconds=10)
     shoot(page, "turned")
+
+
+def test_a_subgraph_of_one_dial_plans_by_it(page):
+    page.load(demo(20))
+    wait_for_summary(page, "planned")
+    page.run(INTO_SUBGRAPH, SAMPLER)
+    # As a user does who pulls the dial's input onto the border.
+    page.run(
+        "() => { const { subgraph } = app.graph.nodes.find((node) => node.subgraph);"
+        " const inner = subgraph.nodes[0], dial = inner.inputs.find((input) => input.name === 'speedup');"
+        " subgraph.addInput('turbo', 'FLOAT').connect(dial, inner) }"
+    )
+    dial = "app.graph.nodes.find((node) => node.subgraph).widgets.find((w) => w.name === 'turbo')"
+    page.wait(f"() => {dial}", seconds=10)
+    page.run(f"() => {{ const w = {dial}; w.value = 4; w.callback?.(4) }}")
+    page.page.mouse.click(700, 60)
+    page.wait(INNER_PLAN, "planned: 5 of 20", seconds=10)
+    sent = "async () => Object.values((await app.graphToPrompt()).output).find((n) => n.class_type === 'FRDiffKSampler')"
+    assert page.run(sent)["inputs"]["speedup"] == 4
+
+
+def test_settings_that_other_nodes_give_are_planned(page):
+    page.load(demo(20))
+    wait_for_summary(page, "planned")
+    page.run(
+        "([id, name, value]) => { const given = LiteGraph.createNode('PrimitiveInt');"
+        " given.pos = [50, 500]; app.graph.add(given); given.widgets[0].value = value;"
+        " const node = app.graph.getNodeById(id);"
+        " given.connect(0, node, node.inputs.findIndex((input) => input.name === name)) }",
+        [SAMPLER, "steps", 12],
+    )
+    wait_for_summary(page, "planned: 6 of 12", seconds=10)

@@ -1,5 +1,6 @@
 // What the pack offers in menus, in the toolbox of a selection and on the keyboard.
-import { canBeFaster, canBePlain, makeFaster, makePlain, nodesOf } from "./convert.js"
+import { canBeFaster, canBePlain, makeFaster, makePlain } from "./convert.js"
+import { nodesOf } from "./links.js"
 import { rootOf } from "./runs.js"
 import { copyText, supportText } from "./support.js"
 import { say } from "./words.js"

@@ -1,5 +1,5 @@
 // One click from the host's samplers to faster ones, and back: widgets, links and looks are kept.
-import { linkOf } from "./planner.js"
+import { isBorder, linkOf } from "./links.js"
 
 const PATCHER = "FRDiffModelPatcher"
 const FASTER = { KSampler: "FRDiffKSampler" }
@@ -11,8 +11,6 @@ const PATCHED = {
   SamplerCustom: modelInputs,
   SamplerCustomAdvanced: guiderInputs
 }
-// The ends of a link that lead out of a subgraph.
-const INSIDE = { input: -10, output: -20 }
 const GAP = 40
 
 /** Whether any of these nodes can be made faster. */
@@ -33,13 +31,6 @@ export function makeFaster(nodes) {
 /** Give these nodes' places back to the host's samplers; the nodes that are new. */
 export function makePlain(nodes) {
   return nodes.flatMap((node) => plainSteps(node).map((step) => step())).filter(Boolean)
-}
-
-/** All nodes of a workflow, those in its subgraphs once each. */
-export function nodesOf(graph, seen = new Set()) {
-  if (!graph || seen.has(graph)) return []
-  seen.add(graph)
-  return graph.nodes.flatMap((node) => [node, ...nodesOf(node.subgraph, seen)])
 }
 
 function fasterSteps(node) {
@@ -135,7 +126,7 @@ function copyLooks(old, node) {
 function sourceOf(graph, id) {
   const link = linkOf(graph, id)
   if (!link) return null
-  if (link.origin_id === INSIDE.input) {
+  if (isBorder.input(link.origin_id)) {
     return { connect: (node, slot) => graph.inputs[link.origin_slot].connect(node.inputs[slot], node) }
   }
   return sourceAt(graph, graph.getNodeById(link.origin_id), link.origin_slot, link.parentId)
@@ -153,7 +144,7 @@ function targetsOf(graph, output) {
   const links = (output.links ?? []).map((id) => linkOf(graph, id)).filter(Boolean)
   return links.map(({ target_id: id, target_slot: slot, parentId: reroute }) => ({
     reroute,
-    connect: (source) => (id === INSIDE.output ? source.connectOut(slot) : source.connect(graph.getNodeById(id), slot))
+    connect: (source) => (isBorder.output(id) ? source.connectOut(slot) : source.connect(graph.getNodeById(id), slot))
   }))
 }
 

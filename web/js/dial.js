@@ -1,5 +1,5 @@
 // The dial of a node that follows a schedule: greyed, with the schedule's speed-up in it, and its own value kept.
-import { scheduleOf } from "./planner.js"
+import { scheduleOf, widgetValues } from "./planner.js"
 
 /** The name of the dial's widget and input. */
 export const DIAL = "speedup"
@@ -82,8 +82,8 @@ export class Dial {
 
 /** The dial of a schedule's node, where it has one that counts. */
 function dialOf(schedule) {
-  const value = (name) => schedule.widgets?.find((widget) => widget.name === name)?.value
-  return (value(BY) ?? BY_SPEED) === BY_SPEED ? value(DIAL) : undefined
+  const values = widgetValues(schedule)
+  return (values[BY] ?? BY_SPEED) === BY_SPEED ? values[DIAL] : undefined
 }
 
 /** Grey a widget's row and keep hands off it, for frontends that draw it themselves and note no change of it. */

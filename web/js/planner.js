@@ -1,4 +1,5 @@
 // Reads from the graph what the server needs to plan a run. It computes nothing itself.
+import { sourceOf, targetsOf, valueOf } from "./links.js"
 
 /** Widgets of sampler nodes, and of nodes in front of them, that say how a run is planned. */
 export const SETTING_WIDGETS = new Set([
@@ -22,20 +23,15 @@ export function settingsOf(node) {
   return settings
 }
 
-/** Whether an input comes from another node and not from its widget. */
-export function isLinked(node, name) {
-  return node.inputs?.find((input) => input.name === name)?.link != null
-}
-
 /** The node that gives a sampler node its schedule, null without one. */
 export function scheduleOf(node) {
   return sourceOf(node, "schedule")
 }
 
-/** The values of a node's widgets by name. */
+/** The values of a node's widgets by name, as a run gets them. */
 export function widgetValues(node) {
   const plain = (node.widgets ?? []).filter((w) => ["number", "string", "boolean"].includes(typeof w.value))
-  return Object.fromEntries(plain.filter((w) => w.serialize !== false).map((w) => [w.name, w.value]))
+  return Object.fromEntries(plain.filter((w) => w.serialize !== false).map((w) => [w.name, valueOf(node, w)]))
 }
 
 function pick(values) {
@@ -62,21 +58,4 @@ function settingsAt(node) {
   const inputs = (node.inputs ?? []).filter((input) => SETTING_INPUTS.has(input.name))
   const sources = inputs.map((input) => sourceOf(node, input.name)).filter(Boolean)
   return Object.assign({}, ...sources.map((source) => pick(widgetValues(source))), pick(widgetValues(node)))
-}
-
-function targetsOf(node) {
-  const links = (node.outputs ?? []).flatMap((output) => output.links ?? []).map((id) => linkOf(node.graph, id))
-  return links.map((link) => link && node.graph.getNodeById(link.target_id)).filter(Boolean)
-}
-
-function sourceOf(node, name) {
-  const link = linkOf(node.graph, node.inputs?.find((input) => input.name === name)?.link)
-  const source = link ? node.graph.getNodeById(link.origin_id) : null
-  // A node that only passes a link on has one input.
-  return source?.type === "Reroute" ? sourceOf(source, source.inputs[0].name) : source
-}
-
-/** A link of a graph by its id, in every frontend's way of keeping them. */
-export function linkOf(graph, id) {
-  return id == null ? null : (graph?.getLink?.(id) ?? graph?.links?.get?.(id) ?? graph?.links?.[id] ?? null)
 }

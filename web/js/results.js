@@ -4,7 +4,8 @@ import { api } from "../../../scripts/api.js"
 import { runsIn } from "./carried.js"
 import { ChartPanel } from "./chart.js"
 import { ComparePanel } from "./compare.js"
-import { nodeOf, outputOf } from "./runs.js"
+import { nodesOf } from "./links.js"
+import { nodeOf, outputOf, rootOf } from "./runs.js"
 import { addWidget, fit } from "./widget.js"
 
 const PANELS = {
@@ -63,11 +64,7 @@ function show(node, output) {
 }
 
 function restore() {
-  for (const node of nodesOf(app.rootGraph ?? app.graph)) if (panels.has(node)) show(node, outputOf(app, node))
-}
-
-function nodesOf(graph) {
-  return (graph?.nodes ?? []).flatMap((node) => [node, ...(node.subgraph ? nodesOf(node.subgraph) : [])])
+  for (const node of nodesOf(rootOf(app))) if (panels.has(node)) show(node, outputOf(app, node))
 }
 
 function urlOf(file) {

@@ -1,6 +1,5 @@
 // What helps to find a fault: reports, versions and settings of the open workflow, without prompts and paths.
-import { nodesOf } from "./convert.js"
-import { linkOf } from "./planner.js"
+import { linkOf, nodesOf } from "./links.js"
 import { rootOf } from "./runs.js"
 
 // Widgets whose words are settings; other words may be prompts, or names of files.
