@@ -77,6 +77,11 @@ NOT_NEAR = Reason(
     "speed-not-reached",
     "{asked:g}x was asked for and {reached:.2f}x is planned, the nearest that {steps} steps allow.",
 )
+LESS_DONE = Reason(
+    "less-than-planned",
+    "{full} of {total} evaluations were computed, which is {reached:.2f}x by count; {planned:.2f}x was planned. The "
+    "sampler asked the model more often than was known before.",
+)
 TOGETHER = Reason(
     "planned-together",
     "Steps {first} to {last} of {steps}: planned together with the others, so that {full} are computed in all, which "

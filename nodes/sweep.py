@@ -76,7 +76,7 @@ class FRDiffSweep(io.ComfyNode):
             return common_ksampler(attached, *arguments, denoise=denoise)[0]
 
         sample(model, min(WARM_UP_STEPS, steps))
-        sweep = Sweep(model, vae, sample, repeats, progress(cls, 2 * len(variants) + 1))
+        sweep = Sweep(model, vae, sample, repeats, progress(cls, (2 * len(variants) + 1) * repeats))
         outcomes = sweep.run(variants, steps)
         pictures, table = sheet(outcomes, theme), table_of(outcomes)
         plot = drawn(Picture(*trade_off.WIDE, theme), outcomes).image
@@ -130,7 +130,7 @@ def progress(node: Any, total: int) -> Callable[[list[Outcome]], None]:
     bar = comfy.utils.ProgressBar(total)
 
     def tell(outcomes: list[Outcome]) -> None:
-        bar.update_absolute(min(len(outcomes), total), total)
+        bar.update_absolute(min(sum(outcome.repeats for outcome in outcomes), total), total)
         if node_id(node) is not None:
             show_outputs(node, shown(node, outcomes))
 

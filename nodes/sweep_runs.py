@@ -60,19 +60,25 @@ class Counted:
     known: bool = True
 
     @property
-    def computed(self) -> float:
-        """What was computed, in full evaluations."""
-        return self.kinds["full"] + COST_WITHIN_BLOCKS * self.kinds["partial"]
+    def amount(self) -> float | None:
+        """What was computed, in full evaluations; None where that is not known."""
+        return self.kinds["full"] + COST_WITHIN_BLOCKS * self.kinds["partial"] if self.known else None
 
 
-@dataclass(frozen=True)
-class Reference:
-    """The plain run, with which the others are compared."""
+@dataclass
+class _Run:
+    """A variant's runs: what it computed, how far it is from the plain one, and how long each of them took."""
 
-    latent: torch.Tensor
-    pictures: torch.Tensor
-    seconds: float
-    evaluations: int
+    variant: Variant
+    counted: Counted
+    likeness: dict[str, float]
+    motion: dict[str, float | None]
+    picture: Image.Image
+    times: list[float]
+
+    @property
+    def seconds(self) -> float:
+        return statistics.median(self.times)
 
 
 class Sweep:
@@ -83,31 +89,42 @@ class Sweep:
         tell: Callable[[list[Outcome]], None],
     ) -> None:  # fmt: skip
         self._model, self._vae, self._sample, self._repeats, self._tell = model, vae, sample, repeats, tell
-        self._reference: Reference | None = None
-        self._outcomes: list[Outcome] = []
+        self._reference: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._runs: list[_Run] = []
 
     def run(self, variants: list[Variant], steps: int) -> list[Outcome]:
         """The plain run, the variants, and for each one a plain run with as many steps as compute as much."""
         plain = self._add(Variant("plain", "plain", steps))
         for variant in variants:
-            computed = self._add(variant).row["computed"]
-            fewer = equal_cost_steps(steps, computed, plain.row["computed"])
-            if fewer not in [outcome.variant.steps for outcome in self._outcomes if not outcome.variant.schedule]:
+            computed = self._add(variant).counted.amount
+            fewer = equal_cost_steps(steps, computed, plain.counted.amount)
+            if fewer not in [run.variant.steps for run in self._runs if not run.variant.schedule]:
                 self._add(Variant(f"plain, {fewer} step{'s' * (fewer > 1)}", "fewer steps", fewer))
+        # In rounds: what else the machine does is for all of them.
+        for _ in range(self._repeats - 1):
+            for run in self._runs:
+                run.times.append(self._timed(run.variant)[0])
+                self._tell(self._outcomes)
         return self._outcomes
 
-    def _add(self, variant: Variant) -> Outcome:
-        times: list[float] = []
-        for _ in range(self._repeats):
-            seconds, latent, counted = self._timed(variant)
-            times.append(seconds)
-        images = VAEDecode().decode(self._vae, latent)[0]
-        samples = latent["samples"]
+    @property
+    def _outcomes(self) -> list[Outcome]:
+        return [_outcome(run, self._runs[0]) for run in self._runs]
+
+    def _add(self, variant: Variant) -> _Run:
+        seconds, latent, counted = self._timed(variant)
+        images, samples = VAEDecode().decode(self._vae, latent)[0], latent["samples"]
         if self._reference is None:
-            self._reference = Reference(samples, images, statistics.median(times), counted.kinds["full"])
-        self._outcomes.append(_outcome(variant, times, counted, samples, images, self._reference))
+            self._reference = samples, images
+        plain, plain_images = self._reference
+        likeness = {
+            "latent_error": latent_error(plain, samples), "psnr": psnr(plain_images, images),
+            "ssim": ssim(plain_images, images),
+        }  # fmt: skip
+        motion = _motion(plain_images, samples, images)
+        self._runs.append(_Run(variant, counted, likeness, motion, to_picture(images), [seconds]))
         self._tell(self._outcomes)
-        return self._outcomes[-1]
+        return self._runs[-1]
 
     def _timed(self, variant: Variant) -> tuple[float, dict[str, Any], Counted]:
         """A run's seconds, its latent and what it computed."""
@@ -141,35 +158,30 @@ class _Counter:
         return executor(*args, **kwargs)
 
 
-def _outcome(
-    variant: Variant, times: list[float], counted: Counted, samples: torch.Tensor, images: torch.Tensor,
-    plain: Reference,
-) -> Outcome:  # fmt: skip
-    seconds, repeated = statistics.median(times), len(times) > 1
+def _outcome(run: _Run, plain: _Run) -> Outcome:
+    repeated = len(run.times) > 1
     row = {
-        "run": variant.name, "steps": variant.steps, **counted.kinds,
-        "seconds": seconds, "speedup": speedup(plain, seconds, counted),
-        "latent_error": latent_error(plain.latent, samples), "psnr": psnr(plain.pictures, images),
-        "ssim": ssim(plain.pictures, images), "computed": counted.computed if counted.known else None,
-        "seconds_least": min(times) if repeated else None, "seconds_most": max(times) if repeated else None,
-        **_motion(plain, samples, images),
+        "run": run.variant.name, "steps": run.variant.steps, **run.counted.kinds,
+        "seconds": run.seconds, "speedup": _speedup(plain, run), **run.likeness, "computed": run.counted.amount,
+        "seconds_least": min(run.times) if repeated else None, "seconds_most": max(run.times) if repeated else None,
+        **run.motion,
     }  # fmt: skip
-    return Outcome(variant, row, to_picture(images), len(times))
+    return Outcome(run.variant, row, run.picture, len(run.times))
 
 
-def _motion(plain: Reference, samples: torch.Tensor, images: torch.Tensor) -> dict[str, float | None]:
-    """The figures of video, None where the latent has no frames."""
+def _motion(plain: torch.Tensor, samples: torch.Tensor, images: torch.Tensor) -> dict[str, float | None]:
+    """The figures of video, against the plain pictures; None where the latent has no frames."""
     videos = len(samples) if samples.ndim == VIDEO_DIMENSIONS else len(images)
-    found = motion_of(plain.pictures, images, videos, pictures=True)
+    found = motion_of(plain, images, videos, pictures=True)
     return asdict(found) if found else dict.fromkeys(field.name for field in fields(MotionFigures))
 
 
-def speedup(plain: Reference, seconds: float, counted: Counted) -> float:
+def _speedup(plain: _Run, run: _Run) -> float:
     """The plain run's time over a run's, at most what the counts allow, however unsteady the times are."""
-    full = counted.kinds["full"]
+    full = run.counted.kinds["full"]
     # As in a report, what is not full may take no time at all.
-    limit = plain.evaluations / full if full and counted.known else math.inf
-    return min(plain.seconds / seconds, limit)
+    limit = plain.counted.kinds["full"] / full if full and run.counted.known else math.inf
+    return min(plain.seconds / run.seconds, limit)
 
 
 def equal_cost_steps(steps: int, computed: float | None, plain_computed: float | None) -> int:

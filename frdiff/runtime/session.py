@@ -11,8 +11,9 @@ from typing import Any
 from ..blocks.network_stages import NetworkStages
 from ..engine import NetworkCall, RunFacts
 from ..planning.plan import Plan, StepKind, StepPlan
+from ..planning.prior import NEAR
 from ..planning.schedule import Schedule
-from ..reasons import ELSEWHERE, OWN_STATE, SLOWER, TAKEN_APART, UNSTEADY
+from ..reasons import ELSEWHERE, LESS_DONE, OWN_STATE, SLOWER, TAKEN_APART, UNSTEADY, Reason
 from ..reporting.report import RunReport, StepRecord
 from .answers import Answers, PlannedCall
 from .budget import HostMemory, MemoryBudget
@@ -123,6 +124,8 @@ class Session:
         report.stochastic = self._follower.stochastic
         for reason in (*self._stages.reasons, *self._follower.reasons(), *self._budget.reasons()):
             report.add_reason(reason)
+        if finished and not report.reasons and (less := _less_done(self.plan, report)):
+            report.add_reason(less)
         if report.is_unsteady:
             counts = report.counts
             report.add_reason(
@@ -171,3 +174,13 @@ class Session:
         if error is not None:
             self.report.records[-1].forecast_error = error
             self._follower.tested(error)
+
+
+def _less_done(plan: Plan, report: RunReport) -> Reason | None:
+    """That more was computed than was planned, None where it was not."""
+    reached = report.speedup_limit
+    planned = plan.speedup(0.0) if plan.reuses else 1.0
+    if reached is None or reached * (1 + NEAR) >= planned:
+        return None
+    counts = report.counts
+    return LESS_DONE.of(full=counts["full"], total=sum(counts.values()), reached=reached, planned=planned)

@@ -13,9 +13,9 @@ import torch
 from comfy.model_management import InterruptProcessingException
 
 from ...frdiff.sampler.response import ImpulseResponse
-from ...frdiff.tensors import tensors_in
+from ...frdiff.tensors import map_tensors
 from .isolation import isolated, own_random_numbers
-from .same_state import LARGEST_TENSOR, NotIsolated
+from .same_state import NotIsolated
 
 HOST = "comfy."
 SEED = 1
@@ -48,7 +48,7 @@ def rehearse(
     if not callable(function) or not 1 < len(sigmas) <= MOST_STEPS + 1:
         return None
     try:
-        if _reseeds(function) or _holds_latents(sampler):
+        if _reseeds(function):
             # What is drawn from a device's generator would begin again, in the run and after it.
             return None
         if _is_of_the_host(sampler):
@@ -98,11 +98,6 @@ def _takes_noise(sampler: Any) -> bool:
     return "noise_sampler" in inspect.signature(sampler.sampler_function).parameters
 
 
-def _holds_latents(sampler: Any) -> bool:
-    """Whether its options are about a latent, which a rehearsal does not have."""
-    return any(tensor.numel() > LARGEST_TENSOR for tensor in tensors_in(getattr(sampler, "extra_options", {})))
-
-
 # The last two columns: all numbers zero, and all at once.
 _NOTHING, _CHECK = -2, -1
 
@@ -110,12 +105,12 @@ _NOTHING, _CHECK = -2, -1
 class _Stage:
     """What a sampler finds around its model, as far as it is no network: noise levels, formats, the guider's numbers.
 
-    `unit` (C, ...) is what stands for the number 1 in a latent: of zero mean and of deviation 1, for samplers that
-    measure what they are given.
+    `shape` (C, ...) is that of a latent, `unit` (C, ...), smaller, what stands for the number 1 in it: of zero mean and
+    of deviation 1, for samplers that measure what they are given.
     """
 
     def __init__(self, model: Any, guider: Any, sigmas: torch.Tensor, shape: Sequence[int]) -> None:
-        self.steps, self.sigmas = len(sigmas) - 1, sigmas
+        self.steps, self.sigmas, self.shape = len(sigmas) - 1, sigmas, torch.Size(shape)
         sizes = [min(size, LARGEST_UNIT) for size in shape]
         waves = torch.sin(1.0 + torch.arange(math.prod(sizes))).reshape(sizes)
         self.unit = (waves - waves.mean()) / waves.std() if waves.numel() > 1 else torch.ones(sizes)
@@ -129,6 +124,12 @@ class _Stage:
                    if isinstance(value, (bool, int, float, str))}  # fmt: skip
         patcher = SimpleNamespace(get_model_object=model.get_model_object, model_options={})
         self.guider = SimpleNamespace(**{**numbers, "model_patcher": patcher, "inner_model": inner, "conds": {}})
+
+    def in_its_size(self, option: torch.Tensor) -> torch.Tensor:
+        """A sampler's option as it is, or nothing in place of a latent: what is constant is no part of a response."""
+        if option.shape[1:] == self.shape:
+            return option.new_zeros(1, *self.unit.shape)
+        return option.clone()
 
 
 class _Script:
@@ -200,7 +201,7 @@ def _played(
 ) -> tuple[_Script, np.ndarray]:
     """The script after a run, and its inputs and the result as rows, with columns for so many outputs."""
     script = _Script(stage, outputs, silent)
-    options = {**getattr(sampler, "extra_options", {})}
+    options = map_tensors(stage.in_its_size, getattr(sampler, "extra_options", {}))
     if _takes_noise(sampler):
         # Noise where there is nothing else; the samplers' own can take longer to make than all the rest.
         options["noise_sampler"] = script.noise

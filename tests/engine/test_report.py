@@ -119,3 +119,20 @@ def test_what_is_left_to_another_cache_is_not_called_computed():
     run = session.close()
     assert codes(run) == ["other-cache"] and run.line() == OTHER_CACHE.sentence and run.speedup is None
     assert "4 full" not in run.text()
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_what_was_computed_beyond_the_plan_is_told(again):
+    sigmas = [1.0 - step / 16 for step in range(17)]
+    session = start(for_speedup(2.0), sigmas)
+    network, x = torch.nn.Identity(), torch.ones(1, 4, 8, 8)
+    for step, sigma in enumerate(sigmas[:-1]):
+        # A sampler of which nothing is known, that asks twice where it ends.
+        for _ in range(2 if again and step > 12 else 1):
+            session.begin_evaluation(sigma, x)
+            call(session, "stream", network, lambda: network(x), x)
+    run = session.close()
+    less = [reason.sentence for reason in run.reasons if reason.code == "less-than-planned"]
+    assert len(less) == again
+    if again:
+        assert less[0].startswith(f"{run.counts['full']} of {len(run.records)} evaluations were computed")

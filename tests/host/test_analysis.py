@@ -451,3 +451,18 @@ def test_a_cancelled_sweep_has_shown_what_it_had(host, demo, pack, monkeypatch):
     with pytest.raises(Stopped):
         runs.run(module.variants_of("2, 3", "", None, 6), 6)
     assert len(told) == 2 and "dial 2" in told[1]
+
+
+def test_repeats_go_round_by_round(demo, pack):
+    """What else the machine does is for all runs then, and not for one of them."""
+    module = __import__(f"{pack.__name__}.nodes.sweep", fromlist=["Sweep"])
+    steps, told = [], []
+
+    def sample(model, of_steps):
+        steps.append(of_steps)
+        return {"samples": demo.sample(model, of_steps)}
+
+    runs = module.Sweep(demo.model, demo.vae, sample, 3, lambda outcomes: told.append([o.repeats for o in outcomes]))
+    outcomes = runs.run(module.variants_of("2", "", None, 8), 8)
+    assert steps == [outcome.variant.steps for outcome in outcomes] * 3 and len(outcomes) == 3
+    assert told == [[1], [1, 1], [1, 1, 1], [2, 1, 1], [2, 2, 1], [2, 2, 2], [3, 2, 2], [3, 3, 2], [3, 3, 3]]

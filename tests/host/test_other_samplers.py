@@ -90,7 +90,7 @@ SAMPLERS = {
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_several_evaluations_are_planned_by_what_is_rehearsed(subject, attaching, name, steps):
     error, fewer, report = errors(subject, attaching, lambda: ksampler(SAMPLERS[name]()), steps)
-    assert error < fewer and not codes(report)
+    assert error < fewer and codes(report) <= {"speed-not-reached"}
     assert report.stochastic == ("noise" in name)
     assert report.counts["full"] <= 0.55 * len(report.records)
 
@@ -115,7 +115,7 @@ def test_shifted_noise_levels_are_followed_by_order(subject, attaching, name, so
 
     sampler = shifted(getattr(solvers, f"sample_{solver}"), SHIFTS[name])
     error, fewer, report = errors(subject, attaching, lambda: ksampler(sampler), 20)
-    assert error < fewer and not codes(report)
+    assert error < fewer and codes(report) <= {"speed-not-reached"}
     # Where shifted levels rise for a while, these are computed.
     assert report.counts["skip"] >= 0.4 * len(report.records)
 
@@ -309,3 +309,40 @@ def test_samplers_inside_of_samplers_are_kept_apart_too(rehearsed, host):
     before = traces(options)
     assert rehearsed(wrapping, inner=comfy.samplers.KSAMPLER(leaving_traces, {"options": options})) is not None
     assert traces(options) == before
+
+
+def pulled(model, x, sigmas, extra_args=None, callback=None, disable=None, *, image=None, etas=None, pull=0.02):
+    """Two evaluations in the first step, and a little of a picture in each: knows the latent's size by its options."""
+    image.mul_(1.0)
+    for i in range(len(sigmas) - 1):
+        for _ in range(2 if i == 0 else 1):
+            denoised = model(x, sigmas[i] * x.new_ones([len(x)]), **extra_args)
+        x = denoised + (x - denoised) * sigmas[i + 1] / sigmas[i] * (1 + etas[i])
+        x = x + pull * (image.expand_as(x) - x)
+        etas[i] = 0.0
+    return x
+
+
+def test_options_about_the_latent_itself_are_no_obstacle(rehearsed):
+    """A latent has another size in a rehearsal, and lists for every step can be long."""
+    image, etas = torch.full((1, 4, 8, 8), 3.0), torch.full((20_000,), 1e-3)
+    response = rehearsed(pulled, image=image, etas=etas)
+    assert response is not None and not response.stochastic and response.inputs is not None
+    assert len(response.sigmas) == len(SIGMAS)
+    assert (image == 3.0).all() and (etas == 1e-3).all()
+    # A latent of another size than the run's is one of which nothing is known.
+    assert rehearsed(pulled, image=torch.ones(1, 4, 16, 16), etas=etas) is None
+
+
+def test_a_sampler_with_a_latent_among_its_options_is_planned(subject, attaching):
+    import comfy.samplers
+
+    shape = run(subject, subject.model, comfy.samplers.ksampler("euler"), 1).shape
+
+    def make():
+        options = {"image": torch.zeros(shape), "etas": torch.zeros(20_000)}
+        return comfy.samplers.KSAMPLER(pulled, options)
+
+    error, fewer, report = errors(subject, attaching, make, 16)
+    assert error < fewer and codes(report) <= {"speed-not-reached"}
+    assert report.counts["full"] <= 9
