@@ -17,6 +17,8 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False, "Comfy.Workflow.Persist": True}
 # The frontend asks the network for these; without a network it says so on the console.
 OFFLINE = ("net::ERR_", "Failed to load resource", "Failed to fetch")
+# On a machine that does much else.
+SECONDS_TO_OPEN = 120
 
 
 class NoBrowser(ScriptError):
@@ -63,9 +65,10 @@ class Frontend:
     def open(self) -> None:
         """Load the page and wait until a graph can be edited."""
         self.page.goto(self.client.address)
-        self.wait("window.app?.extensionManager && window.app.graph && app.canvas?.canvas?.isConnected")
+        ready = "window.app?.extensionManager && window.app.graph && app.canvas?.canvas?.isConnected"
+        self.wait(ready, seconds=SECONDS_TO_OPEN)
         # The frontend restores the last workflow after the application is there.
-        self.wait("Boolean(app.extensionManager.workflow?.activeWorkflow)")
+        self.wait("Boolean(app.extensionManager.workflow?.activeWorkflow)", seconds=SECONDS_TO_OPEN)
         self.page.wait_for_timeout(500)
 
     def run(self, script: str, argument: Any = None) -> Any:
