@@ -1,12 +1,11 @@
 """One run through two networks, one for much noise and one for the rest, as people sample the large video models."""
 
-import copy
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import torch
-from subjects import demo_subject, extra_node, node, relative
+from subjects import copied, demo_subject, extra_node, node, relative
 
 STEPS, CUT, CFG = 20, 10, 3.0
 
@@ -64,7 +63,7 @@ def experts(host, request):
         return Experts(subject, subject.model)
     # Another network that was trained for the same: as near to the first as a fine-tune is.
     low = subject.model.clone()
-    low.model = copy.deepcopy(subject.model.model)
+    low.model = copied(subject.model.model)
     generator = torch.Generator().manual_seed(4)
     with torch.no_grad():
         for weight in low.model.diffusion_model.parameters():
