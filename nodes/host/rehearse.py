@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -35,6 +35,11 @@ CHECK_INPUT = 0.5
 LATE_NOISE = 2
 # In each direction of a latent.
 LARGEST_UNIT = 4
+# Of options and of a guider's attributes.
+PLAIN = (bool, int, float, str, type(None))
+# What other packages' samplers were found to do, for the last settings.
+MOST_KEPT = 16
+_KEPT: dict[Hashable, ImpulseResponse | None] = {}
 
 
 def rehearse(
@@ -54,16 +59,40 @@ def rehearse(
         if _is_of_the_host(sampler):
             # They leave nothing behind, and look at numbers one by one.
             return _response(sampler, sigmas, _Stage(model, guider, sigmas, (1, 1, 1)), len(sigmas) - 1)
-        with isolated(SECONDS, sampler):
-            stage = _Stage(model, guider, sigmas, shape[1:])
-            response = _response(sampler, sigmas, stage, USUAL_EVALUATIONS_PER_STEP * len(sigmas))
-        # What is not linear may as well have drawn no noise because of these numbers.
-        return response if response and response.inputs is not None else None
+        return _of_another_package(sampler, sigmas, _Stage(model, guider, sigmas, shape[1:]))
     except InterruptProcessingException:
         raise
     except (NotIsolated, Exception):
         # A sampler that asks for more than there is here; if it is broken, the run will say so.
         return None
+
+
+def _of_another_package(sampler: Any, sigmas: torch.Tensor, stage: _Stage) -> ImpulseResponse | None:
+    """The response, in isolation. What is known is not asked for again: it may take as long as a short run."""
+    key = _key(sampler, sigmas, stage)
+    if key in _KEPT:
+        return _KEPT[key]
+    try:
+        with isolated(SECONDS, sampler):
+            response = _response(sampler, sigmas, stage, USUAL_EVALUATIONS_PER_STEP * len(sigmas))
+    except NotIsolated:
+        response = None
+    # What is not linear may as well have drawn no noise because of these numbers.
+    found = response if response and response.inputs is not None else None
+    if key is not None:
+        _KEPT[key] = found
+        if len(_KEPT) > MOST_KEPT:
+            del _KEPT[next(iter(_KEPT))]
+    return found
+
+
+def _key(sampler: Any, sigmas: torch.Tensor, stage: _Stage) -> Hashable:
+    """All that a response depends on, None where that is more than plain values or would be kept alive by this."""
+    function, options = sampler.sampler_function, getattr(sampler, "extra_options", {})
+    of_module = getattr(inspect.getmodule(function), getattr(function, "__name__", ""), None) is function
+    if not of_module or not all(isinstance(value, PLAIN) for value in options.values()):
+        return None
+    return function, tuple(options.items()), tuple(sigmas.tolist()), stage.key
 
 
 def _response(sampler: Any, sigmas: torch.Tensor, stage: _Stage, guess: int) -> ImpulseResponse | None:
@@ -121,9 +150,11 @@ class _Stage:
             model_sampling=sampling, diffusion_model=SimpleNamespace(), device=torch.device("cpu"), **known
         )
         numbers = {name: value for name, value in vars(guider or SimpleNamespace()).items()
-                   if isinstance(value, (bool, int, float, str))}  # fmt: skip
+                   if isinstance(value, PLAIN)}  # fmt: skip
         patcher = SimpleNamespace(get_model_object=model.get_model_object, model_options={})
         self.guider = SimpleNamespace(**{**numbers, "model_patcher": patcher, "inner_model": inner, "conds": {}})
+        levels = [float(getattr(sampling, name, 0.0)) for name in ("sigma_min", "sigma_max")]
+        self.key = (type(base), type(sampling), *levels, type(guider), *numbers.items(), self.shape)
 
     def in_its_size(self, option: torch.Tensor) -> torch.Tensor:
         """A sampler's option as it is, or nothing in place of a latent: what is constant is no part of a response."""

@@ -346,3 +346,49 @@ def test_a_sampler_with_a_latent_among_its_options_is_planned(subject, attaching
     error, fewer, report = errors(subject, attaching, make, 16)
     assert error < fewer and codes(report) <= {"speed-not-reached"}
     assert report.counts["full"] <= 9
+
+
+def scaled(model, x, sigmas, extra_args=None, callback=None, disable=None, *, keep=1.0):
+    for i in range(len(sigmas) - 1):
+        denoised = model(x, sigmas[i] * x.new_ones([len(x)]), **extra_args)
+        x = denoised + keep * (x - denoised) * sigmas[i + 1] / sigmas[i]
+    return x
+
+
+@pytest.fixture
+def asked(pack, monkeypatch):
+    """A list with an entry for each rehearsal that is made and not known yet."""
+    module = importlib.import_module(f"{pack.__name__}.nodes.host.rehearse")
+    calls, made = [], module._response
+    monkeypatch.setattr(module, "_response", lambda *given: (calls.append(1), made(*given))[1])
+    return calls
+
+
+def test_what_is_known_is_not_rehearsed_again(host, rehearsed, asked, pack):
+    """Some packs' samplers take seconds; other settings, and functions that are made anew, are asked each time."""
+    import comfy.samplers
+
+    first = rehearsed(scaled, keep=0.9)
+    assert rehearsed(scaled, keep=0.9) is first and len(asked) == 1
+    assert not np.array_equal(rehearsed(scaled, keep=0.8).inputs, first.inputs) and len(asked) == 2
+    rehearse = importlib.import_module(f"{pack.__name__}.nodes.host.rehearse").rehearse
+    sampler = comfy.samplers.KSAMPLER(scaled, {"keep": 0.9})
+    assert rehearse(sampler, SIGMAS, demo_subject(host, "dit").model) is not first and len(asked) == 3
+
+    def made_anew(*args, **named):
+        return scaled(*args, **named)
+
+    assert rehearsed(made_anew) is not None and rehearsed(made_anew) is not None and len(asked) == 5
+
+
+def test_what_was_stopped_is_rehearsed_again(rehearsed, asked, monkeypatch):
+    from comfy.model_management import InterruptProcessingException
+
+    def stopped(*_):
+        raise InterruptProcessingException
+
+    with monkeypatch.context() as patching:
+        patching.setattr(torch.Tensor, "new_ones", stopped)
+        with pytest.raises(InterruptProcessingException):
+            rehearsed(scaled, keep=0.7)
+    assert rehearsed(scaled, keep=0.7) is not None and len(asked) == 2
