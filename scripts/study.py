@@ -9,10 +9,11 @@
     python scripts/study.py one                   what one skipped step at each place does, where noise is added
     python scripts/study.py boundary              forecasts of the output against those of the last hidden state
     python scripts/study.py samplers              the dial against as many plain steps, with every sampler
+    python scripts/study.py counts                every count of computed steps: is one more ever worse?
 
 The trajectories are plain Euler runs of eight prompts, kept in .host/study. A replayed run follows the true
 trajectory, so that the error of a forecast does not feed back into the network: good enough to choose between
-constants, not to report a quality; scripts/bench.py does that. The last six sample for real.
+constants, not to report a quality; scripts/bench.py does that. The last seven sample for real.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from setup.inside import inside, reported
 STUDIES = {
     "study_replays": ("record", "forecasts", "keyframes"),
     "study_runs": ("partial", "repair", "noise", "one", "boundary", "samplers"),
+    "study_counts": ("counts",),
 }
 
 
