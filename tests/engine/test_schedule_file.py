@@ -320,7 +320,8 @@ def test_what_a_wish_means():
     alike, wide = point(2.0, *(31.0, 32.0) * 4), point(4.0, *(14.0, 26.0) * 4)
     both = example(points=(alike, wide))
     assert words(both, Wish(2.0)) == "2.0x, 32 dB on 8 of your pictures, worst 31"
-    assert words(both, Wish(4.0)) == "4.0x, nine of ten surely above 6 dB (half above 20 on 8 of your pictures, worst 14)"
+    told = "nine of ten surely above 6 dB (half above 20 on 8 of your pictures, worst 14)"
+    assert words(both, Wish(4.0)) == f"4.0x, {told}"
     assert [chosen(both, Wish(by=BY_DECIBELS, decibels=level)).speedup for level in (9, 27)] == [4.0, 2.0]
     with pytest.raises(FRDiffError, match="Nothing was measured"):
         chosen(example(points=()), Wish(by=WAYS[1]))
