@@ -15,12 +15,11 @@ from ..planning.prior import REPAIR
 VERSION = "0.1.0"
 # What levels are measured of: PSNR of pictures, or how far the latent is above its error.
 PICTURE, LATENT = "picture", "latent"
-# Nine of ten pictures are to be no farther below what is said than the one, and the median no farther from it than the
-# other.
+# In decibels: nine of ten pictures are at most so far below what is said, and the median is at most so far from it.
 BELOW, NEAR = 4.0, 2.0
-# So sure are bounds of what other pictures have; of fewer pictures they say nothing.
+# How sure it is that this holds for other pictures; fewer than so many tell nothing of others.
 SURE, FEWEST = 0.9, 4
-# In standard deviations: what nine of ten of a normal distribution are above, and by chance what is as sure.
+# Nine of ten of a normal distribution are above so many standard deviations below its mean; also the quantile of SURE.
 Z = NormalDist().inv_cdf(SURE)
 # Equal results have no finite level.
 MOST_DECIBELS = 100.0
