@@ -141,9 +141,10 @@ def words(found: dict[str, Any]) -> list[str]:
         middle, low = median(each["levels"]), quantile(each["levels"], 0.1)
         said, floor = each["said"], each["floor"]
         # Of a few pictures a number is said that tells nothing of others.
-        is_number = each["alike"] or floor is None
-        kept = abs(middle - said) <= NEAR and low >= said - BELOW if is_number else low >= floor
-        told = f"{said:.1f}" if is_number else f"nine of ten above {floor:.1f}"
+        if each["alike"] or floor is None:
+            told, kept = f"{said:.1f}", abs(middle - said) <= NEAR and low >= said - BELOW
+        else:
+            told, kept = f"nine of ten above {floor:.1f}", low >= floor
         rows.append(
             f"| {found['setting']} | {each['reached']:.1f}x | {told} | {middle:.1f} | {low:.1f} | "
             f"{min(each['levels']):.1f} | {['no', 'yes'][kept]} |"
