@@ -40,7 +40,8 @@ def wish_inputs() -> list[io.Input]:
         speedup_input(),
         io.Combo.Input(
             "by", options=list(WAYS), default=BY_SPEED, optional=True,
-            tooltip="speed: the dial above counts. error: as fast as pictures stay so near to the uncached ones: "
+            tooltip="speed: the dial above counts. "
+            "error: as fast as it goes with nine of ten pictures at most 4 dB below: "
             + ", ".join(f"{name.removeprefix('error: ')} {level:g} dB" for name, level in LEVELS.items())
             + ", or the decibels below.",
         ),

@@ -60,7 +60,7 @@ class Effort:
 
 
 EFFORTS = {
-    "quick": Effort(1, (1.5, 2.0, 3.0), ()), "normal": Effort(12, tries=8), "thorough": Effort(32, tries=8),
+    "quick": Effort(1, (1.5, 2.0, 3.0), ()), "normal": Effort(16, tries=8), "thorough": Effort(32, tries=8),
 }  # fmt: skip
 
 

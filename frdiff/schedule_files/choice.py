@@ -51,7 +51,7 @@ def front(points: Sequence[Point]) -> list[Point]:
     kept: list[Point] = []
     for point in sorted(points, key=lambda point: point.cost):
         before = kept[-1] if kept else None
-        if before is None or (point.said > before.said and clearly_above(point.levels, before.levels)):
+        if before is None or (point.middle > before.middle and clearly_above(point.levels, before.levels)):
             kept.append(point)
     return kept[::-1]
 
@@ -83,7 +83,7 @@ def chosen(file: ScheduleFile, wish: Wish) -> Choice:
 
 
 def words(file: ScheduleFile, wish: Wish) -> str:
-    """What a wish means here, such as `2.6x, 38 dB on 6 of your pictures, worst 31`."""
+    """What a wish means here, such as `2.6x, 38 dB on 16 of your pictures, worst 31`."""
     choice = chosen(file, wish)
     if choice.point is not None:
         near = "" if wish.level is not None or choice.point.speedup == wish.speedup else f"{wish.speedup:g}x; near it "
@@ -94,8 +94,14 @@ def words(file: ScheduleFile, wish: Wish) -> str:
 
 
 def measured(point: Point, file: ScheduleFile) -> str:
-    """What was measured at a point, in words."""
+    """What is known of a point, in words: one number where it holds for other pictures, or what nine of ten reach."""
     unit = "dB" if file.measure == PICTURE else "dB of the latent"
     count = len(point.levels)
     pictures = "one of your pictures" if count == 1 else f"{count} of your pictures, worst {point.worst:.0f}"
-    return f"{point.reached:.1f}x, {point.said:.0f} {unit} on {pictures}"
+    if point.floor is None:
+        told = f"{point.middle:.0f} {unit} on {pictures}, too few to tell of others"
+    elif point.is_alike:
+        told = f"{point.said:.0f} {unit} on {pictures}"
+    else:
+        told = f"nine of ten surely above {point.floor:.0f} {unit} (half above {point.middle:.0f} on {pictures})"
+    return f"{point.reached:.1f}x, {told}"

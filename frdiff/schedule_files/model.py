@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import NormalDist, mean, median, stdev
 
 import numpy as np
 
@@ -15,8 +15,12 @@ from ..planning.prior import REPAIR
 VERSION = "0.1.0"
 # What levels are measured of: PSNR of pictures, or how far the latent is above its error.
 PICTURE, LATENT = "picture", "latent"
-# Nine of ten pictures are to be no farther below what is said than this, which may lie so far below the median for it.
-BELOW, MOST_CAUTION = 4.0, 1.5
+# In decibels: nine of ten pictures are at most so far below what is said, and the median is at most so far from it.
+BELOW, NEAR = 4.0, 2.0
+# How sure it is that this holds for other pictures; fewer than so many tell nothing of others.
+SURE, FEWEST = 0.9, 4
+# Nine of ten of a normal distribution are above so many standard deviations below its mean; also the quantile of SURE.
+Z = NormalDist().inv_cdf(SURE)
 # Equal results have no finite level.
 MOST_DECIBELS = 100.0
 
@@ -71,13 +75,35 @@ class Point:
         return quantile(self.levels, 0.9)
 
     @property
-    def said(self) -> float:
-        """The level in one number: the median, or a little less where pictures differ much.
+    def middle(self) -> float:
+        """The median."""
+        return median(self.levels)
+
+    @property
+    def floor(self) -> float | None:
+        """What nine of ten other pictures surely reach; None where there are too few to tell.
 
         See docs/math.md, equation 6.6.
         """
-        middle = median(self.levels)
-        return middle - min(max(middle - BELOW - self.low, 0.0), MOST_CAUTION)
+        count = len(self.levels)
+        if count < FEWEST:
+            return None
+        short = 1 - Z * Z / (2 * (count - 1))
+        deviations = Z * (1 + math.sqrt(1 - short * (1 - 1 / count))) / short
+        return mean(self.levels) - deviations * stdev(self.levels)
+
+    @property
+    def said(self) -> float:
+        """The level that can be asked for: the median, or less, so that nine of ten are not more than 4 dB below it."""
+        return self.middle if self.floor is None else min(self.middle, self.floor + BELOW)
+
+    @property
+    def is_alike(self) -> bool:
+        """Whether the median of other pictures is surely near to what is said (docs/math.md, equation 6.11)."""
+        if self.floor is None:
+            return False
+        uncertain = Z * math.sqrt(math.pi / 2 / len(self.levels)) * stdev(self.levels)
+        return self.middle - self.said + uncertain <= NEAR
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,14 @@ NOT_YET = "{why} {effort} takes as long as {runs} ordinary runs."
 
 
 def front_data(file: ScheduleFile) -> dict[str, Any]:
-    """The front as plain data: each speed that is worth it, from slow to fast, with the levels of its pictures."""
+    """The front as plain data: each speed that is worth it, from slow to fast, and what is known of it."""
     points = front(file.points)
     ends = [2 / (a.cost + b.cost) for a, b in zip(points, points[1:], strict=False)]
     rows = [
         {
-            "speedup": point.reached, "dial": point.speedup, "from": low, "said": point.said, "worst": point.worst,
-            "low": point.low, "high": point.high, "fewer": _middle(point.fewer), "words": measured(point, file),
+            "speedup": point.reached, "dial": point.speedup, "from": low, "said": point.said, "middle": point.middle,
+            "worst": point.worst, "low": point.low, "high": point.high, "fewer": _middle(point.fewer),
+            "words": measured(point, file),
         }
         for point, low in zip(points, [1.0, *ends], strict=False)
     ]  # fmt: skip

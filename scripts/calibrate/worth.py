@@ -21,7 +21,7 @@ SETTINGS = (
 PAIRS = 32
 DIALS = (1.5, 2.0, 3.0)
 # Prompts and seeds that are calibrated with, and those that are held out; nothing was chosen on either.
-DRAWS = ("calibrated", "held-out")
+DRAWS = ("report-16a", "report-16b")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -79,7 +79,7 @@ def front_of(page, file):
 def words_of(page, file, dial):
     """What the plot says of the point that a dial's value means."""
     point = [point for point in front_of(page, file) if point["from"] <= dial][-1]
-    said, worst, low, fewer = (round(point[name]) for name in ("said", "worst", "low", "fewer"))
+    said, worst, low, fewer = (round(point[name]) for name in ("middle", "worst", "low", "fewer"))
     return f"{point['speedup']:.2f}x: {said} dB, worst {worst}, nine of ten above {low}, fewer steps {fewer} dB"
 
 

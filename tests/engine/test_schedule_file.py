@@ -1,6 +1,7 @@
 """Schedule files: round trips, bad input by field, 100,000 mutated files, files from before, what a wish means."""
 
 import json
+import math
 import os
 import random
 from dataclasses import replace
@@ -257,13 +258,38 @@ def test_a_hundred_thousand_mutated_files_are_valid_or_refused():
 
 @quick
 def test_a_level_is_the_median_or_less_where_pictures_differ_much():
-    assert point(2.0, 30.0, 31.0, 32.0).said == 31.0
+    few = point(2.0, 30.0, 31.0, 39.0)
+    assert few.floor is None and few.said == 31.0 and not few.is_alike
+    alike = point(2.0, *(30 + 0.2 * i for i in range(16)))
+    assert alike.said == alike.middle == 31.5 and alike.is_alike
     wide = point(2.0, *range(20, 41))
-    assert wide.said == 28.5 and (wide.low, wide.high, wide.worst) == (22.0, 38.0, 20.0)
+    assert (wide.low, wide.high, wide.worst) == (22.0, 38.0, 20.0)
+    assert wide.floor < 20 and wide.said == wide.floor + 4 < wide.middle - 2 and not wide.is_alike
     assert quantile([1.0, 2.0], 0.5) == 1.5 and quantile([7.0], 0.1) == 7.0
-    between = point(2.0, 25.0, 30.0, 30.0, 30.0, 30.0)
-    assert between.low < between.said - 2 and between.said == 30.0
     assert decibels(0.1) == pytest.approx(20) and decibels(0.0) == 100.0
+
+
+@quick
+@pytest.mark.parametrize(("pictures", "factor"), [(4, 3.19), (8, 2.22), (16, 1.84), (32, 1.65)])
+def test_what_nine_of_ten_surely_reach_is_a_tolerance_bound(pictures, factor):
+    """`factor` is the exact one, by the noncentral t distribution; the formula is nearly that."""
+    levels = [30.0 + (-1) ** i for i in range(pictures)]
+    deviation = math.sqrt(pictures / (pictures - 1))
+    assert (30 - point(2.0, *levels).floor) / deviation == pytest.approx(factor, rel=0.08)
+
+
+@quick
+def test_what_is_said_of_other_pictures_holds_nine_times_in_ten():
+    """Of calibrations of 16 pictures: by floor, and by number where there is one."""
+    chance = random.Random(5)
+    for spread in (1.0, 2.0, 6.0):
+        known = [point(2.0, *(chance.gauss(30, spread) for _ in range(16))) for _ in range(400)]
+        true_low = 30 - 1.2816 * spread
+        assert sum(each.floor <= true_low for each in known) > 0.87 * len(known)
+        alike = [each for each in known if each.is_alike]
+        assert (len(alike) > 300) == (spread < 2.5) and (len(alike) < 20) == (spread > 3)
+        held = [abs(each.said - 30) <= 2 and true_low >= each.said - 4 for each in alike]
+        assert sum(held) >= 0.87 * len(held)
 
 
 @quick
@@ -275,7 +301,7 @@ def test_a_front_has_what_is_clearly_better_than_all_that_is_faster():
     assert front([slow, clear, fast]) == [clear, fast]
     again = replace(fast, speedup=2.1)
     assert len(front([fast, again])) == 1 and front([]) == []
-    levels = [each.said for each in front(example().points)]
+    levels = [each.middle for each in front(example().points)]
     assert levels == sorted(levels, reverse=True)
 
 
@@ -285,11 +311,18 @@ def test_what_a_wish_means():
     assert [chosen(file, Wish(by=by)).speedup for by in LEVELS] == [1.5, 2.0, 4.0]
     by_decibels = {level: chosen(file, Wish(by=BY_DECIBELS, decibels=level)).speedup for level in (20, 30, 37, 43, 50)}
     assert by_decibels == {20: 4.0, 30: 3.0, 37: 2.0, 43: 1.5, 50: 1.0}
-    assert words(file, Wish(by=BY_DECIBELS, decibels=36)) == "2.0x, 37 dB on 2 of your pictures, worst 36"
-    assert words(file, Wish(2.2)) == "2.2x; near it 2.0x, 37 dB on 2 of your pictures, worst 36"
+    of_two = "dB on 2 of your pictures, worst 36, too few to tell of others"
+    assert words(file, Wish(by=BY_DECIBELS, decibels=36)) == f"2.0x, 37 {of_two}"
+    assert words(file, Wish(2.2)) == f"2.2x; near it 2.0x, 37 {of_two}"
     assert words(file, Wish(1.0)) == "1x: every step is computed."
     assert "no speed that was measured reaches 60 dB" in words(file, Wish(by=BY_DECIBELS, decibels=60))
     assert words(example(points=()), Wish(2.0)) == "2x; nothing was measured."
+    alike, wide = point(2.0, *(31.0, 32.0) * 4), point(4.0, *(14.0, 26.0) * 4)
+    both = example(points=(alike, wide))
+    assert words(both, Wish(2.0)) == "2.0x, 32 dB on 8 of your pictures, worst 31"
+    told = "nine of ten surely above 6 dB (half above 20 on 8 of your pictures, worst 14)"
+    assert words(both, Wish(4.0)) == f"4.0x, {told}"
+    assert [chosen(both, Wish(by=BY_DECIBELS, decibels=level)).speedup for level in (9, 27)] == [4.0, 2.0]
     with pytest.raises(FRDiffError, match="Nothing was measured"):
         chosen(example(points=()), Wish(by=WAYS[1]))
     with pytest.raises(FRDiffError, match="chosen by speed, .* not by magic"):

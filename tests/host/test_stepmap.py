@@ -364,13 +364,13 @@ def test_a_front_falls_from_slow_to_fast_and_its_dials_mean_its_points(fronts, e
     rows = front["points"]
     # 3x is no better than 4x, and so is not there.
     assert [row["dial"] for row in rows] == [1.25, 1.5, 2.0, 4.0] and rows[0]["from"] == 1.0
-    said = [row["said"] for row in rows]
-    assert said == sorted(said, reverse=True) and [row["fewer"] for row in rows] == [None, None, 29.0, None]
+    middles = [row["middle"] for row in rows]
+    assert middles == sorted(middles, reverse=True) and [row["fewer"] for row in rows] == [None, None, 29.0, None]
     choice = engine("schedule_files.choice")
     for row in rows:
-        assert row["worst"] <= row["low"] <= row["said"] <= row["high"] and row["from"] <= row["dial"]
+        assert row["worst"] <= row["low"] <= row["middle"] <= row["high"] and row["from"] <= row["dial"]
         assert choice.chosen(file, choice.Wish(row["dial"])).point.said == row["said"]
-        assert f"{row['said']:.0f} dB on 2 of your pictures" in row["words"]
+        assert f"{row['middle']:.0f} dB on 2 of your pictures" in row["words"]
     for name, level in front["levels"].items():
         meant = [row["dial"] for row in rows if row["said"] >= level]
         assert choice.chosen(file, choice.Wish(by=name)).speedup == (meant[-1] if meant else 1.0)

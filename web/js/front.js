@@ -7,10 +7,10 @@ import { passWheelOn } from "./widget.js"
 const HEIGHT = { shown: 208, empty: 1 }
 const SPEED_TICKS = [1, 1.5, 2, 3, 4, 6, 8]
 const MOVES = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }
-const LABELS = { fewer: "after", said: "before" }
+const LABELS = { fewer: "after", middle: "before" }
 // A label needs room at its right.
 const FASTEST_LABELLED = 0.9
-const MARKS = { said: "measured", fewer: "fewer" }
+const MARKS = { middle: "measured", fewer: "fewer" }
 // Decibels between two lines, and the least that the plot spans.
 const GRID = 10
 const LEAST_SPAN = 12
@@ -80,7 +80,7 @@ export class FrontPlot {
   #draw() {
     const scale = scaleOf(this.#points)
     const { line, points, marks, speeds, plot } = this.#parts
-    line.setAttribute("points", this.#points.map((point) => scale.at(point.speedup, point.said).join(",")).join(" "))
+    line.setAttribute("points", this.#points.map((point) => scale.at(point.speedup, point.middle).join(",")).join(" "))
     points.replaceChildren(...this.#points.map((point, i) => pointOf(point, i, scale)))
     marks.replaceChildren(
       ...scale.levels.map((level) => placed(tick(`${level} dB`), [0, scale.y(level)])),
@@ -180,9 +180,9 @@ function scaleOf(points) {
 }
 
 function pointOf(point, index, scale) {
-  const element = placed(document.createElement("span"), scale.at(point.speedup, point.said))
+  const element = placed(document.createElement("span"), scale.at(point.speedup, point.middle))
   element.id = `point-${index}`
-  element.dataset.kind = "said"
+  element.dataset.kind = "middle"
   element.setAttribute("role", "option")
   element.setAttribute("aria-label", pointWords(point))
   return element
@@ -235,7 +235,7 @@ function better() {
 
 function pointWords(point) {
   const rounded = (name) => (point[name] === null ? null : Math.round(point[name]))
-  const values = { said: rounded("said"), worst: rounded("worst"), low: rounded("low"), fewer: rounded("fewer") }
+  const values = { said: rounded("middle"), worst: rounded("worst"), low: rounded("low"), fewer: rounded("fewer") }
   const told = [`${point.speedup.toFixed(2)}x: ${say("pointSaid", values)}`, say("pointSpread", values)]
   return [...told, ...(point.fewer === null ? [] : [say("pointFewer", values)])].join(", ")
 }

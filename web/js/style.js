@@ -102,7 +102,7 @@ b { font-weight: normal; font-size: 9px; opacity: 0.75; }
 .plot b[data-side="after"] { translate: 7px 20%; }
 .plot .better { inset: 3px 5px auto auto; translate: none; opacity: 0.9; }
 [data-kind] { box-sizing: border-box; width: 7px; height: 7px; }
-[data-kind="said"] { border-radius: 50%; background: currentColor; }
+[data-kind="middle"] { border-radius: 50%; background: currentColor; }
 .marks > [data-kind="spread"] {
   width: 3px;
   min-height: 1px;
