@@ -90,7 +90,12 @@ def plain_demo(steps=12):
 def load(page, workflow):
     page.load(workflow)
     page.look_at(0.6, (100, 200))
-    # The frontend takes note of what was loaded.
+    take_note(page)
+
+
+def take_note(page):
+    """Click on the empty canvas: the frontend looks at what has changed. Two clicks at once would search for a node."""
+    page.page.wait_for_timeout(600)
     page.page.mouse.click(700, 850)
 
 
@@ -214,7 +219,7 @@ def test_keys_change_all_that_is_selected_in_one_step(page):
         "(id) => { const old = app.graph.getNodeById(id), node = old.clone(); node.pos = [old.pos[0], 900];"
         " node.title = 'mine'; node.color = '#223'; app.graph.add(node) }", SAMPLER,
     )
-    page.page.mouse.click(700, 850)
+    take_note(page)
     before = graph(page)
     page.run("() => app.canvas.selectItems(app.graph.nodes.filter((node) => node.type === 'KSampler'))")
     page.page.keyboard.press(KEYS["faster"])
@@ -235,7 +240,7 @@ def test_keys_change_all_that_is_selected_in_one_step(page):
 def test_a_whole_workflow_with_samplers_of_every_kind(page, shoot):
     load(page, plain_demo())
     targets = page.run(OTHERS)
-    page.page.mouse.click(700, 850)
+    take_note(page)
     before = graph(page)
     command(page, "MakeFasterAll")
     nodes = graph(page)
