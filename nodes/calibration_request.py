@@ -82,7 +82,7 @@ class Request:
         """The same where the same would be measured again, of however many pictures."""
         effort = EFFORTS[self.effort]
         patches = (self.model.model_options, getattr(self.model, "object_patches", {}))
-        measured = (effort.speedups, effort.fewer, effort.tries, effort.tried)
+        measured = (effort.speedups, effort.fewer)
         setting = (self.seed, self.steps, self.cfg, self.sampler_name, self.scheduler)
         seen = (self.all_prompts, self.negative, self.latent_image, self.vae is None)
         return fingerprint([vars(network_id_of_model(self.model)), patches, measured, setting, seen])

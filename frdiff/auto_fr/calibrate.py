@@ -12,34 +12,28 @@ import torch
 from ..errors import FRDiffError
 from ..planning.prior import DIAL_OPTIONS, PriorSchedule
 from ..planning.schedule import Schedule
-from ..schedule_files.choice import clearly_above
 from ..schedule_files.model import Point, ScheduleFile
 
 FEWEST_STEPS = 4
 STOPPED = "The calibration was stopped early; this is what was known by then. The same again goes on from there."
 SPEEDUPS = (1.25, 1.5, 2.0, 2.5, 3.0, 4.0)
-# What strongly guided models want instead of the dial's own repair (docs/findings_auto_fr.md).
-LESS_REPAIR = 0.25
-PLAIN, FAST, LESS, FEWER = "plain", "at {}x", "at {}x with less repair", "with fewer steps for {}x"
+PLAIN, FAST, FEWER = "plain", "at {}x", "with fewer steps for {}x"
 
 
 @dataclass(frozen=True)
 class Effort:
     """How much a calibration does: at each of `speedups` so many pictures, at those of `fewer` also with fewer steps.
 
-    Of the first `tries` pictures it is tried at 2x and 3x whether less repair is better. A picture is here a prompt
-    with a seed, however many there are in a batch.
+    A picture is here a prompt with a seed, however many there are in a batch.
     """
 
     pictures: int
     speedups: tuple[float, ...] = SPEEDUPS
     fewer: tuple[float, ...] = (2.0,)
-    tries: int = 0
-    tried: tuple[float, ...] = (2.0, 3.0)
 
     @property
     def runs(self) -> float:
-        """What it costs at most, unless less repair is better, in ordinary runs."""
+        """What it costs at most, in ordinary runs."""
         return self.before(self.pictures)
 
     @property
@@ -55,13 +49,10 @@ class Effort:
         """What is done for one picture: the kind of each run, its speed-up, and its cost in ordinary runs."""
         yield PLAIN, 1.0, 1.0
         yield from ((FAST, speedup, 1 / speedup) for speedup in self.speedups)
-        yield from ((LESS, speedup, 1 / speedup) for speedup in self.tried if number < self.tries)
         yield from ((FEWER, speedup, 1 / speedup) for speedup in self.fewer)
 
 
-EFFORTS = {
-    "quick": Effort(1, (1.5, 2.0, 3.0), ()), "normal": Effort(16, tries=8), "thorough": Effort(32, tries=8),
-}  # fmt: skip
+EFFORTS = {"quick": Effort(1, (1.5, 2.0, 3.0), ()), "normal": Effort(16), "thorough": Effort(32)}
 
 
 @dataclass(frozen=True)
@@ -110,10 +101,7 @@ class Calibration:
         """Measure what is left to measure; `keep` is given the file after each picture."""
         while not self.file.finished:
             self._measure(self.file.done)
-            if self.file.done == self._effort.tries and less_is_better(self.file):
-                # What was measured with more is not true of it.
-                self.file = replace(self.file, repair=LESS_REPAIR, points=(), done=0)
-            elif self.file.points:
+            if self.file.points:
                 keep(self.file if self.file.finished else replace(self.file, notes=(STOPPED,)))
         return self.file
 
@@ -122,8 +110,6 @@ class Calibration:
         done = self._effort.before(number)
         truth, fast, results = torch.empty(0), dict[float, FastRun](), dict[Key, torch.Tensor]()
         for kind, speedup, cost in self._effort.work(number):
-            if kind == LESS and self.file.repair == LESS_REPAIR:
-                continue
             what = f"picture {number + 1} of {self._effort.pictures}, {kind.format(f'{speedup:g}')}"
             self._progress(done / self._effort.runs, cost / self._effort.runs, what)
             done += cost
@@ -134,7 +120,7 @@ class Calibration:
                 steps = math.ceil((len(fast[speedup].times) - 1) * fast[speedup].cost - 1e-6)
                 results[kind, speedup] = self._runs.plain(number, steps)
             else:
-                run = self._runs.fast(number, self._schedule(kind, speedup))
+                run = self._runs.fast(number, self._schedule(speedup))
                 results[kind, speedup] = run.result
                 fast.setdefault(speedup, run)
         if len(next(iter(fast.values())).times) <= FEWEST_STEPS + 1:
@@ -142,9 +128,8 @@ class Calibration:
         levels = self._runs.levels(list(results.values()), truth)
         self._add(fast, dict(zip(results, levels, strict=True)))
 
-    def _schedule(self, kind: str, speedup: float) -> Schedule:
-        repair = LESS_REPAIR if kind == LESS else self.file.repair
-        return PriorSchedule(f"{speedup:g}x", replace(DIAL_OPTIONS, repair=repair), speedup=speedup)
+    def _schedule(self, speedup: float) -> Schedule:
+        return PriorSchedule(f"{speedup:g}x", replace(DIAL_OPTIONS, repair=self.file.repair), speedup=speedup)
 
     def _add(self, fast: dict[float, FastRun], levels: dict[Key, tuple[float, ...]]) -> None:
         """Take in a picture's runs by speed-up, and their levels by kind and speed-up."""
@@ -159,15 +144,8 @@ class Calibration:
                     (before.cost * done + run.cost) / (done + 1),
                     before.levels + levels[FAST, speedup],
                     before.fewer + levels.get((FEWER, speedup), ()),
-                    before.less_repair + levels.get((LESS, speedup), ()),
                 )
             )
         self.file = replace(
             self.file, times=first.times, stochastic=first.stochastic, points=tuple(points), done=done + 1
         )
-
-
-def less_is_better(file: ScheduleFile) -> bool:
-    """Whether less repair was clearly better than the dial's own where both were tried."""
-    pairs = [pair for point in file.points for pair in zip(point.less_repair, point.levels, strict=False)]
-    return bool(pairs) and clearly_above([less for less, _ in pairs], [more for _, more in pairs])

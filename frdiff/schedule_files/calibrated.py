@@ -22,7 +22,7 @@ KINDS = {True: "adds noise", False: "adds none"}
 
 @dataclass(frozen=True)
 class CalibratedSchedule(PriorSchedule):
-    """The dial's schedule at a speed whose error was measured, with the repair that was found to be better.
+    """The dial's schedule at a speed whose error was measured, with the repair of the file.
 
     Raises FRDiffError when `speedup` is below 1 or there is no file.
     """

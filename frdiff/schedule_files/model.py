@@ -44,15 +44,13 @@ class Point:
     """What was measured at one value of the dial, `speedup`.
 
     `cost` is the share of the evaluations that were computed. `levels` are decibels, one for each picture, against the
-    uncached run; `fewer` are those of plain runs of as many steps, `less_repair` those with less repair than the
-    dial's, each for as many pictures as that was tried with.
+    uncached run; `fewer` are those of plain runs of as many steps, where that was measured.
     """
 
     speedup: float
     cost: float
     levels: tuple[float, ...]
     fewer: tuple[float, ...] = ()
-    less_repair: tuple[float, ...] = ()
 
     @property
     def reached(self) -> float:

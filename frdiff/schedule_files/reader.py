@@ -131,9 +131,8 @@ class Reader:
         if not levels:
             raise self.wrong("a point has no levels")
         return Point(
-            self.number(row, "speedup", 1, 1e3), self.number(row, "cost", 1e-3, 1), levels, self._levels(row, "fewer"),
-            self._levels(row, "less_repair"),
-        )  # fmt: skip
+            self.number(row, "speedup", 1, 1e3), self.number(row, "cost", 1e-3, 1), levels, self._levels(row, "fewer")
+        )
 
     def _old_point(self, row: Any) -> Point | None:
         if not is_dict(row):

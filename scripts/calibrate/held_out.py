@@ -29,14 +29,14 @@ from ..bench.usual import case_of, scheduled, together
 
 # Mean PSNR in dB, and the worst pair; then what was said by error, and what was held out.
 HEAD_MEANS = (
-    "| setting | speed | fewer steps | prior | calibrated | worst: fewer | prior | calibrated | repair |",
-    "|---|---|---|---|---|---|---|---|---|",
+    "| setting | speed | fewer steps | FRDiff | worst: fewer | FRDiff |",
+    "|---|---|---|---|---|---|",
 )
 HEAD_WORDS = (
     "| setting | speed | said | median | nine of ten above | worst | kept |",
     "|---|---|---|---|---|---|---|",
 )
-METHODS = ("fewer", "prior", "calibrated")
+METHODS = ("fewer", "ours")
 
 
 def table(host: Any, arguments: argparse.Namespace) -> int:
@@ -57,24 +57,20 @@ def table(host: Any, arguments: argparse.Namespace) -> int:
 
 
 def measure(host: Any, setting: Setting, effort: str, pairs: int) -> dict[str, Any]:
-    """Levels of each held-out pair: of the dials with and without the file, and of each point by error."""
+    """Levels of each held-out pair: at each dial, and of each point by error."""
     demo = DemoModel(host, setting.model)
     file = calibration(demo, setting, effort)
     held_out = groups(DRAWS[1], pairs)
     runs = HeldOut(host, demo, setting, held_out)
     dials = {
-        f"{dial:g}": {
-            "fewer": runs.fewer(dial), "prior": runs.levels(PriorSchedule("prior", speedup=dial)),
-            "calibrated": runs.levels(calibrated(file, Wish(dial))),
-        }
-        for dial in DIALS
-    }  # fmt: skip
+        f"{dial:g}": {"fewer": runs.fewer(dial), "ours": runs.levels(calibrated(file, Wish(dial)))} for dial in DIALS
+    }
     said = [
         {"said": point.said, "alike": point.is_alike, "floor": point.floor, "speedup": point.speedup,
          "reached": point.reached, "levels": runs.levels(calibrated(file, Wish(point.speedup)))}
         for point in front(file.points)
     ]  # fmt: skip
-    return {"repair": file.repair, "dials": dials, "by_error": said}
+    return {"dials": dials, "by_error": said}
 
 
 def calibration(demo: DemoModel, setting: Setting, effort: str) -> ScheduleFile:
@@ -87,7 +83,7 @@ def calibration(demo: DemoModel, setting: Setting, effort: str) -> ScheduleFile:
         setting.steps, setting.cfg, setting.sampler, setting.scheduler, effort, "worth", 2.0,
         **{f"positive_{number}": more for number, more in enumerate(others, 2)}, vae=demo.vae,
     )  # fmt: skip
-    effort_in_batches = replace(asked, pictures=asked.pictures // batch, tries=asked.tries // batch)
+    effort_in_batches = replace(asked, pictures=asked.pictures // batch)
     with torch.inference_mode():
         runs = HostRuns(request, lambda *_: None)
         return Calibration(runs, effort_in_batches, request.new_file("worth"), lambda *_: None).run(lambda _: None)
@@ -100,14 +96,13 @@ class HeldOut:
         self._demo, self._groups, self._case = demo, held_out, case_of(host, {}, demo, setting)
         self._steps = setting.steps
         self._plain = [self._pictures(fewer_steps(1), group) for group in held_out]
-        self._known: dict[tuple[float, float], list[float]] = {}
+        self._known: dict[float, list[float]] = {}
 
     def levels(self, schedule: PriorSchedule) -> list[float]:
         """PSNR in dB of each pair with a schedule; the same one is run once."""
-        key = (schedule.speedup, schedule.options.repair)
-        if key not in self._known:
-            self._known[key] = self._compared(scheduled(schedule))
-        return self._known[key]
+        if schedule.speedup not in self._known:
+            self._known[schedule.speedup] = self._compared(scheduled(schedule))
+        return self._known[schedule.speedup]
 
     def fewer(self, dial: float) -> list[float]:
         """The same of plain runs of as many steps, or the part of one more."""
@@ -129,7 +124,7 @@ def means(found: dict[str, Any]) -> list[str]:
     """The rows of a setting by speed."""
     return [
         f"| {found['setting']} | {dial}x | {' | '.join(f'{mean(each[name]):.2f}' for name in METHODS)} | "
-        f"{' | '.join(f'{min(each[name]):.1f}' for name in METHODS)} | {found['repair']:g} |"
+        f"{' | '.join(f'{min(each[name]):.1f}' for name in METHODS)} |"
         for dial, each in found["dials"].items()
     ]
 
