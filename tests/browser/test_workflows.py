@@ -52,6 +52,8 @@ def assert_saves(page, name):
     page.page.get_by_role("dialog").locator("input").first.wait_for(timeout=5000)
     page.page.keyboard.press("Enter")
     page.wait("() => app.extensionManager.workflow.activeWorkflow.isPersisted", seconds=10)
+    # The folder of the first one may not be there yet.
+    page.wait("async () => (await fetch('/api/userdata?dir=workflows&recurse=true')).ok", seconds=10)
     saved = page.client.json("/userdata?dir=workflows&recurse=true")
     (file,) = (file for file in saved if file.startswith(name))
     # Not as the frontend does it: while it closes what is open, some complain that nothing is.
