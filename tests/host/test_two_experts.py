@@ -1,5 +1,6 @@
 """One run through two networks, one for much noise and one for the rest, as people sample the large video models."""
 
+import types
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,10 +35,10 @@ class Experts:
                     reports.append(report)
         return latent["samples"], reports
 
-    def custom(self, dial, sampler="euler"):
-        """SamplerCustomAdvanced with SplitSigmas behind the patcher."""
+    def custom(self, dial, sampler="euler", denoise=1.0, between=lambda latent: latent):
+        """SamplerCustomAdvanced with SplitSigmas behind the patcher; `between` changes the latent between the parts."""
         subject, host = self.subject, self.subject.host
-        sigmas = extra_node("custom_sampler", "BasicScheduler", subject.model, "simple", STEPS, 1.0)
+        sigmas = extra_node("custom_sampler", "BasicScheduler", subject.model, "simple", STEPS, denoise)
         high, low = node_outputs("custom_sampler", "SplitSigmas", sigmas, CUT)
         latent = subject.latent
         noises = extra_node("custom_sampler", "RandomNoise", 1), extra_node("custom_sampler", "DisableNoise")
@@ -47,6 +48,8 @@ class Experts:
             chosen = extra_node("custom_sampler", "KSamplerSelect", sampler)
             with torch.inference_mode():
                 latent = extra_node("custom_sampler", "SamplerCustomAdvanced", noise, guider, chosen, part, latent)
+            if part is high:
+                latent = {"samples": between(latent["samples"])}
         return latent["samples"]
 
 
@@ -74,7 +77,11 @@ def experts(host, request):
 @pytest.fixture
 def alone(attaching, monkeypatch):
     """Calling it makes each part plan as if there were no other."""
-    return lambda: monkeypatch.setattr(attaching, "parts_of", lambda sigmas, noise: ((), ()))
+    whole = types.SimpleNamespace(
+        cut_of=lambda sigmas, noise, latent: attaching.Cut(tuple(sigmas.tolist()), 0, 0, len(sigmas) - 1),
+        left=lambda cut, latent: None,
+    )
+    return lambda: monkeypatch.setattr(attaching, "PARTS", whole)
 
 
 def computed(reports):
@@ -107,25 +114,48 @@ def test_split_sigmas_behind_the_patcher_are_planned_as_the_two_nodes(experts, a
     assert relative(experts.custom(2.0), nodes) > 1e-3
 
 
-def test_a_run_by_itself_is_planned_by_itself(experts, attaching, monkeypatch):
+@pytest.fixture
+def cuts(attaching, monkeypatch):
+    """What the runs that follow are cut out of: the noise levels before each and after it."""
+    seen, parts = [], attaching.Parts()
+
+    def cut_of(*args):
+        cut = parts.cut_of(*args)
+        seen.append((cut.before, cut.after))
+        return cut
+
+    monkeypatch.setattr(attaching, "PARTS", types.SimpleNamespace(cut_of=cut_of, left=parts.left))
+    return seen
+
+
+def test_a_run_by_itself_is_planned_by_itself(experts, cuts):
     """Neither a part of the noise levels for a picture that is given nor a run to its end is a part of another."""
-    seen = []
-    parts_of = attaching.parts_of
-
-    def watched(*args):
-        seen.append(parts_of(*args))
-        return seen[-1]
-
-    monkeypatch.setattr(attaching, "parts_of", watched)
     picture = torch.randn(1, 16, 16, 16, generator=torch.Generator().manual_seed(2))
     subject = experts.subject.having(latent={"samples": picture})
     for denoise in (1.0, 0.5):
         subject.frdiff(denoise=denoise, scheduler="simple")
-    assert seen == [((), ()), ((), ())]
-    seen.clear()
+    assert cuts == [((), ()), ((), ())]
+    cuts.clear()
     experts.advanced(2.0, steps=20, cut=8)
-    (nothing, after), (before, rest) = seen
+    (nothing, after), (before, rest) = cuts
     assert nothing == rest == () and len(after) == 13 and len(before) == 9 and after[0] == before[-1]
+
+
+def test_levels_that_a_low_denoise_leaves_out_are_no_part(experts, cuts):
+    """The host cuts the levels of a low denoise out of a longer list, which nobody samples."""
+    experts.custom(2.0, denoise=0.6)
+    (nothing, after), (before, rest) = cuts
+    assert nothing == rest == () and len(before) == CUT + 1 and len(after) == STEPS - CUT + 1
+
+
+def test_a_latent_that_no_run_has_left_is_gone_on_with_alone(experts, cuts):
+    """As where noise was added by a node, or the part before was sampled by another model's plain sampler."""
+    experts.custom(2.0, denoise=0.6, between=lambda latent: latent + 0.5 * torch.randn_like(latent))
+    assert cuts[0][1] and cuts[1] == ((), ())
+    # Rounding, as where latents are handed on in half precision, is no other latent.
+    cuts.clear()
+    experts.custom(2.0, between=lambda latent: latent.half().float())
+    assert len(cuts[1][0]) == CUT + 1
 
 
 def test_short_parts_are_left_as_they_were(experts):
