@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from ..engine import RunFacts
 from ..planning.plan import Plan, StepKind
 from ..planning.schedule import Schedule, plans_around
-from .report import StepRecord
+from .record import StepRecord
 
 
 @dataclass(frozen=True)

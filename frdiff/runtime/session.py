@@ -14,7 +14,8 @@ from ..planning.plan import Plan, StepKind, StepPlan
 from ..planning.prior import NEAR
 from ..planning.schedule import Schedule
 from ..reasons import ELSEWHERE, LESS_DONE, OWN_STATE, SLOWER, TAKEN_APART, UNSTEADY, Reason
-from ..reporting.report import RunReport, StepRecord
+from ..reporting.record import StepRecord
+from ..reporting.report import RunReport
 from ..reporting.step_map import Cell, cells_around
 from .answers import Answers, PlannedCall
 from .budget import HostMemory, MemoryBudget
@@ -182,10 +183,10 @@ class Session:
 
     def _note_forecast_error(self) -> None:
         """Note what a full evaluation after a skipped one says of forecasts, unless it is noted."""
-        error = self._answers.forecast_error()
-        if error is not None:
-            self.report.records[-1].forecast_error = error
-            self._follower.tested(error)
+        errors = self._answers.forecast_errors()
+        if errors:
+            self.report.records[-1].note_errors(errors)
+            self._follower.tested(max(errors.values()))
 
 
 def _less_done(plan: Plan, report: RunReport) -> Reason | None:

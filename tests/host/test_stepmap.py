@@ -300,7 +300,7 @@ def test_events_add_up_to_the_report(live, host, demo, sent):
     assert events[-1]["report"]["line"] == report.line()
 
 
-def test_events_of_two_parts_belong_together(live, host, demo, sent):
+def test_events_of_two_parts_belong_together(live, host, demo, sent, monkeypatch):
     """Each has the planned cells of the other and a name in common, also in what stays at its end; the next has not."""
     node = host.NODE_CLASS_MAPPINGS["FRDiffKSamplerAdvanced"]
 
@@ -312,7 +312,7 @@ def test_events_of_two_parts_belong_together(live, host, demo, sent):
                 positive=demo.positive, negative=demo.negative, latent_image=latent, speedup=2.0, **values,
             ).result[0]  # fmt: skip
 
-    node.hidden = sampler_node().hidden
+    monkeypatch.setattr(node, "hidden", sampler_node().hidden)
     with torch.inference_mode():
         for seed in (1, 2):
             sample({"samples": torch.zeros(1, 4, 16, 16)}, seed)
