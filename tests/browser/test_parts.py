@@ -55,7 +55,12 @@ SPLIT = f"""([steps, cut]) => {{ {HELPERS}
     const guider = add("CFGGuider", {{ cfg: 3 }}, 400 + 400 * i, 400)
     const noise = add(i ? "DisableNoise" : "RandomNoise", i ? {{}} : {{ noise_seed: 4 }}, 400 + 400 * i, 520)
     const sampler = add("SamplerCustomAdvanced", {{}}, 400 + 400 * i, 620)
-    given(patcher, "model")
+    if (i) {{
+      // Another model: the host runs two nodes of the same inputs as one.
+      const model = add("ModelSamplingDiscrete", {{ sampling: "eps", zsnr: false }}, 600, 900)
+      given(model, "model")
+      link(model, "MODEL", patcher, "model")
+    }} else given(patcher, "model")
     link(patcher, "MODEL", guider, "model")
     for (const name of ["positive", "negative"]) given(guider, name)
     link(guider, "GUIDER", sampler, "guider")
