@@ -1,5 +1,7 @@
 """One run in two parts, in a real browser: the map of each part shows the whole run."""
 
+import random
+
 import pytest
 from stepmaps import cells, demo, kinds, outputs_of, queue, summary, turn, wait_for_summary
 
@@ -30,8 +32,8 @@ const finish = (last, output) => {
 }
 """
 # The demo's sampler in two: of steps up to a cut, and of the rest.
-ADVANCED = f"""([steps, cut]) => {{ {HELPERS}
-  const common = {{ steps, cfg: 3, sampler_name: "euler", scheduler: "normal", speedup: 2,
+ADVANCED = f"""([steps, cut, seed]) => {{ {HELPERS}
+  const common = {{ steps, cfg: 3, sampler_name: "euler", scheduler: "normal", speedup: 2, noise_seed: seed,
     control_after_generate: "fixed" }}
   const first = add("FRDiffKSamplerAdvanced", {{ ...common, add_noise: "enable", start_at_step: 0, end_at_step: cut,
     return_with_leftover_noise: "enable" }}, 400, 40)
@@ -43,7 +45,7 @@ ADVANCED = f"""([steps, cut]) => {{ {HELPERS}
   finish(second, "LATENT")
   return [Number(first.id), Number(second.id)] }}"""
 # The same with samplers that take noise levels, each behind a patcher.
-SPLIT = f"""([steps, cut]) => {{ {HELPERS}
+SPLIT = f"""([steps, cut, seed]) => {{ {HELPERS}
   const levels = add("BasicScheduler", {{ steps, scheduler: "normal", denoise: 1 }}, 40, 500)
   given(levels, "model")
   const split = add("SplitSigmas", {{ step: cut }}, 40, 700)
@@ -53,7 +55,7 @@ SPLIT = f"""([steps, cut]) => {{ {HELPERS}
   const patchers = ["high_sigmas", "low_sigmas"].map((part, i) => {{
     const patcher = add("FRDiffModelPatcher", {{ speedup: 2 }}, 400 + 400 * i, 40)
     const guider = add("CFGGuider", {{ cfg: 3 }}, 400 + 400 * i, 400)
-    const noise = add(i ? "DisableNoise" : "RandomNoise", i ? {{}} : {{ noise_seed: 4 }}, 400 + 400 * i, 520)
+    const noise = add(i ? "DisableNoise" : "RandomNoise", i ? {{}} : {{ noise_seed: seed }}, 400 + 400 * i, 520)
     const sampler = add("SamplerCustomAdvanced", {{}}, 400 + 400 * i, 620)
     if (i) {{
       // Another model: the host runs two nodes of the same inputs as one.
@@ -80,7 +82,8 @@ OTHERS = """(id) => [...app.graph.getNodeById(id).widgets.find((w) => w.name ===
 
 def parts_of(page, build):
     page.load(demo())
-    parts = page.run(build, [STEPS, CUT])
+    # Of its own, so that nothing is answered from a cache.
+    parts = page.run(build, [STEPS, CUT, random.randrange(2**32)])
     page.page.wait_for_timeout(600)
     return parts
 
