@@ -28,8 +28,8 @@ class Experts:
         name = "KSamplerAdvanced" if dial is None else "FRDiffKSamplerAdvanced"
         parts = (subject.model, "enable", 0, cut, "enable"), (self.low, "disable", cut, 10000, "disable")
         for model, noise, start, end, leftover in parts:
-            inputs = (model, noise, 1, steps, self.cfg, sampler, "simple", subject.positive, subject.negative, latent, start,
-                      end, leftover)  # fmt: skip
+            inputs = (model, noise, 1, steps, self.cfg, sampler, "simple", subject.positive, subject.negative, latent,
+                      start, end, leftover)  # fmt: skip
             with torch.inference_mode():
                 if dial is None:
                     latent = node(host, name, *inputs)
