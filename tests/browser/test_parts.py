@@ -57,12 +57,10 @@ SPLIT = f"""([steps, cut, seed]) => {{ {HELPERS}
     const guider = add("CFGGuider", {{ cfg: 3 }}, 400 + 400 * i, 400)
     const noise = add(i ? "DisableNoise" : "RandomNoise", i ? {{}} : {{ noise_seed: seed }}, 400 + 400 * i, 520)
     const sampler = add("SamplerCustomAdvanced", {{}}, 400 + 400 * i, 620)
-    if (i) {{
-      // Another model: the host runs two nodes of the same inputs as one.
-      const model = add("ModelSamplingDiscrete", {{ sampling: "eps", zsnr: false }}, 600, 900)
-      given(model, "model")
-      link(model, "MODEL", patcher, "model")
-    }} else given(patcher, "model")
+    // Other models, and not those of another page: the host runs nodes of the same inputs as one, and only once.
+    const model = add("RescaleCFG", {{ multiplier: 0.02 * i + (seed % 1000) / 1e5 }}, 40, 900 + 100 * i)
+    given(model, "model")
+    link(model, "MODEL", patcher, "model")
     link(patcher, "MODEL", guider, "model")
     for (const name of ["positive", "negative"]) given(guider, name)
     link(guider, "GUIDER", sampler, "guider")
