@@ -23,6 +23,7 @@ from ..planning.schedule import RunOptions
 from ..reasons import NO_FORECAST
 from ..store import Stream
 from ..tensors import can_be_forecast, combine, dtype_of, names_of_parts, relative_errors, same_shapes
+from ..typed import numbers_in
 from .budget import MemoryBudget
 from .follower import Evaluation, PlanFollower
 
@@ -118,7 +119,7 @@ class Answers:
         guided = self._gain.errors if self._gain else None
         found = torch.stack(self._errors).amax(dim=0) if guided is None else guided.max()[None]
         self._errors.clear()
-        return dict(zip(self._names if guided is None else ("",), found.tolist(), strict=True))
+        return dict(zip(self._names if guided is None else ("",), numbers_in(found), strict=True))
 
     def forget(self) -> None:
         """Forget everything."""
