@@ -23,14 +23,26 @@ Report_co = TypeVar("Report_co", covariant=True)
 
 
 @dataclass(frozen=True)
+class Part:
+    """What is sampled before a run or after it, as a part of the same: nothing where there is none.
+
+    `sigmas` are its noise levels with the one that it shares with the run, `response` is what its sampler makes of its
+    outputs, None where that is not known.
+    """
+
+    sigmas: tuple[float, ...] = ()
+    response: ImpulseResponse | None = None
+
+
+@dataclass(frozen=True)
 class RunFacts:
     """What is known when a sampling run starts.
 
     `sigmas` are its noise levels, from high to low, one more than there are steps. `level_of` says what else is known
     of a noise level. `region`, in the latent's shape, is 1 where the sampler is free, None where it is free
     everywhere. `response` is what the sampler makes of its outputs, None where only the run can show it.
-    `other_cache` says that another cache is on the same model. Where this is one of the parts that a run is sampled in,
-    `before` and `after` are the noise levels of the others, each with the one that it shares with this one.
+    `other_cache` says that another cache is on the same model. `before` and `after` are the other parts where this is
+    one of those that a run is sampled in; `whole` is a name that they all have, and no other run.
     """
 
     sigmas: Sequence[float]
@@ -38,8 +50,14 @@ class RunFacts:
     region: torch.Tensor | None = None
     response: ImpulseResponse | None = None
     other_cache: bool = False
-    before: tuple[float, ...] = ()
-    after: tuple[float, ...] = ()
+    before: Part = Part()
+    after: Part = Part()
+    whole: str = ""
+
+    @property
+    def parts(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """The noise levels of the part before and of the part after."""
+        return self.before.sigmas, self.after.sigmas
 
 
 @dataclass(frozen=True)

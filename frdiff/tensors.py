@@ -10,6 +10,9 @@ from torch.utils import _pytree as pytree
 
 from .typed import norm
 
+PICTURE_AND_SOUND = "picture", "sound"
+# The dimensions of a video's latent: (B, C, T, H, W).
+VIDEO = 5
 # Of each input of a call: what must be the same for a remembered result to fit.
 Signature = tuple[tuple[torch.Size, torch.dtype, torch.device], ...]
 
@@ -103,14 +106,27 @@ def combine(weights: Sequence[float], values: Sequence[Any], dtype: torch.dtype 
 
 
 def relative_errors(estimate: Any, truth: Any, nothing: Any = None) -> torch.Tensor:
-    """`|estimate - truth| / |truth - nothing|` (B) of outputs (B, ...); of several tensors the worst.
+    """`|estimate - truth| / |truth - nothing|` (P, B) of outputs of P tensors (B, ...) each.
 
     Without `nothing` it is zero. See docs/math.md, equation 6.1.
     """
     zeros = [0.0] * len(tensors_in(truth))
     of_nothing = zeros if nothing is None else tensors_in(nothing)
     each = zip(tensors_in(estimate), tensors_in(truth), of_nothing, strict=True)
-    return torch.stack([_relative_errors(*three) for three in each]).amax(dim=0)
+    return torch.stack([_relative_errors(*three) for three in each])
+
+
+def names_of_parts(latent: Any, output: Any) -> tuple[str, ...]:
+    """What the tensors in a network's output (B, C, ...) are, of a latent of several parts; "" for the only one.
+
+    The host's latents of two parts, of which the first is a video, are picture and sound.
+    """
+    parts = tensors_in(output)
+    if len(parts) == 1:
+        return ("",)
+    if len(parts) == 2 == len(tensors_in(latent)) and parts[0].ndim == VIDEO > parts[1].ndim:
+        return PICTURE_AND_SOUND
+    return tuple(f"part {number + 1}" for number in range(len(parts)))
 
 
 def _leaves(value: Any) -> list[Any]:

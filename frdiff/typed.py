@@ -28,6 +28,11 @@ def unique_rows(tensor: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return _untyped(torch).unique(tensor, dim=0, return_inverse=True)
 
 
+def numbers_in(tensor: torch.Tensor) -> list[float]:
+    """The elements of a tensor (N,), read in one go."""
+    return _untyped(tensor).tolist()
+
+
 def modules_of(network: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
     """A network and all modules in it, by path."""
     return _untyped(network).named_modules()

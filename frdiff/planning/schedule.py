@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..blocks.families import Family
 from ..blocks.network_id import NetworkId
+from ..engine import Part, RunFacts
 from ..errors import FRDiffError
 from ..forecasting.rules import CAUTIOUS, REUSE, Forecaster
 from ..reasons import Reason
 from .plan import Plan, StepKind
-from .run import SamplingRun
+from .run import SamplingRun, sampling_run
 
 
 @dataclass(frozen=True)
@@ -73,3 +74,19 @@ class Schedule:
     def accept(self, describe: Callable[[], NetworkId]) -> Reason | None:
         """Raise FRDiffError when the schedule is for another network; return a note, None when there is none."""
         return None
+
+
+def plan_of(schedule: Schedule, facts: RunFacts) -> Plan:
+    """The plan of a run as it starts; empty where there is nothing to sample."""
+    if not facts.sigmas:
+        return Plan()
+    response = facts.response if schedule.options.adapts else None
+    return schedule.plan(sampling_run(facts.sigmas, facts.level_of, response, facts.parts))
+
+
+def plans_around(schedule: Schedule, facts: RunFacts) -> tuple[Plan, Plan]:
+    """The plans of the parts before a run and after it, as they make them by themselves; empty where there is none."""
+    own, before, after = Part(tuple(facts.sigmas)), facts.before, facts.after
+    first = replace(facts, sigmas=before.sigmas, response=before.response, before=Part(), after=own)
+    last = replace(facts, sigmas=after.sigmas, response=after.response, before=own, after=Part())
+    return plan_of(schedule, first), plan_of(schedule, last)

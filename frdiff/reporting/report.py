@@ -9,6 +9,7 @@ from typing import Any
 
 from ..planning.plan import StepKind
 from ..reasons import OTHER_CACHE, Reason
+from .record import StepRecord, errors_of_parts
 
 SAMPLER_KINDS = {
     True: ("adds noise at each step", "denoised latents"),
@@ -18,35 +19,6 @@ SAMPLER_KINDS = {
 STEADY = 1.05
 # A speed-up below it would be shown as 1.00.
 NOTICEABLE = 1.005
-
-
-@dataclass
-class StepRecord:
-    """One evaluation of the sampler: solver step, sigma, kind, milliseconds of network time, network calls.
-
-    `calls` are those in which the network computed, of the `asked` ones. `forecast_error` is that of the forecast that
-    a full step was compared with, relative to what was forecast.
-    """
-
-    step: int
-    sigma: float
-    kind: str
-    planned: str
-    mix: float
-    ms: float = 0.0
-    calls: int = 0
-    forecast_error: float | None = None
-    asked: int = 0
-
-    @property
-    def is_answered_elsewhere(self) -> bool:
-        """Whether it was to be computed and the network was not called, as when another pack's cache answers."""
-        return self.kind != StepKind.SKIP.value and not self.calls
-
-    @property
-    def is_computed_alone(self) -> bool:
-        """Whether all that was asked for was computed in full, so that its time is that of a full evaluation."""
-        return self.kind == StepKind.FULL.value and self.calls >= max(self.asked, 1)
 
 
 @dataclass
@@ -179,6 +151,7 @@ class RunReport:
             f"kept       {self.bytes_kept / 1e6:.1f} MB, {amount(self.stages, 'stage')}; "
             f"{self.bytes_reserved / 1e6:.1f} MB were reserved before",
             *([f"sampler    {self._sampler()}"] if self.stochastic is not None else []),
+            *([f"forecasts  {self._errors()}"] if errors_of_parts(self.records) else []),
         ]
         for kind in StepKind:
             times = [r.ms for r in self._of_kind(kind)]
@@ -212,6 +185,10 @@ class RunReport:
         kind, forecast = SAMPLER_KINDS[bool(self.stochastic)]
         return f"{kind}: {forecast} are forecast" if self.counts["skip"] else kind
 
+    def _errors(self) -> str:
+        each = [f"{name} {error * 100:.1f} %" for name, error in errors_of_parts(self.records).items()]
+        return f"{', '.join(each)} off (median of those that were tested)"
+
     def summary(self) -> dict[str, Any]:
         """The report without its evaluations, as plain data."""
         return {
@@ -228,6 +205,7 @@ class RunReport:
             "bytes_reserved": self.bytes_reserved,
             "stages": self.stages,
             "forecaster": self.forecaster,
+            "forecast_errors": errors_of_parts(self.records),
             "stochastic": self.stochastic,
             "finished": self.finished,
             "model": self.model,

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from ..engine import RunFacts
 from ..planning.plan import Plan, StepKind
-from .report import StepRecord
+from ..planning.schedule import Schedule, plans_around
+from .record import StepRecord
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,13 @@ def planned_cells(sigmas: Sequence[float], plan: Plan) -> list[Cell]:
         kind = planned.kind.value if before is None else _kind_of_both(before.kind, planned.kind.value)
         cells[step] = Cell(step, float(sigmas[step]), kind, kind, planned.mix)
     return list(cells.values())
+
+
+def cells_around(schedule: Schedule, facts: RunFacts) -> dict[str, list[Cell]]:
+    """The cells of the parts that are sampled `before` and `after` a run; empty for a run that is sampled in one."""
+    before, after = plans_around(schedule, facts)
+    cells = {"before": planned_cells(facts.before.sigmas, before), "after": planned_cells(facts.after.sigmas, after)}
+    return cells if any(cells.values()) else {}
 
 
 def computed_cells(records: Iterable[StepRecord]) -> dict[int, Cell]:

@@ -22,7 +22,8 @@ from ..planning.plan import StepKind, StepPlan
 from ..planning.schedule import RunOptions
 from ..reasons import NO_FORECAST
 from ..store import Stream
-from ..tensors import can_be_forecast, combine, dtype_of, relative_errors, same_shapes
+from ..tensors import can_be_forecast, combine, dtype_of, names_of_parts, relative_errors, same_shapes
+from ..typed import numbers_in
 from .budget import MemoryBudget
 from .follower import Evaluation, PlanFollower
 
@@ -60,7 +61,9 @@ class Answers:
         self._x0: bool = bool(follower.stochastic)
         self._repair = self._repair_of(facts)
         self._gain = self._new_gain() if options.measures else None
+        # (P,) for each call, of the P parts of its output, and the names of these where there are several.
         self._errors: list[torch.Tensor] = []
+        self._names: tuple[str, ...] = ()
         self._held: dict[Hashable, tuple[Stage, ...]] = {}
         self._compiled: set[int] = set()
 
@@ -105,17 +108,18 @@ class Answers:
         if self._gain:
             self._gain.ended(denoised)
 
-    def forecast_error(self) -> float | None:
-        """How far off the answer to a computed evaluation would have been; waits for the device.
+    def forecast_errors(self) -> dict[str, float]:
+        """How far off the answer to a computed evaluation would have been, by part of the latent; waits for the device.
 
-        That of the guided output where it was seen, else that of the worst call; None where nothing was tested.
+        That of the guided output where it was seen, else that of the worst call; empty where nothing was tested. The
+        only part has no name.
         """
         if not self._errors:
-            return None
+            return {}
         guided = self._gain.errors if self._gain else None
-        found = float((torch.stack(self._errors) if guided is None else guided).max())
+        found = torch.stack(self._errors).amax(dim=0) if guided is None else guided.max()[None]
         self._errors.clear()
-        return found
+        return dict(zip(self._names if guided is None else ("",), numbers_in(found), strict=True))
 
     def forget(self) -> None:
         """Forget everything."""
@@ -169,7 +173,8 @@ class Answers:
         if stream.outputs and evaluation.tests:
             answer = self._measured_forecast(planned, stream)
             nothing = evaluation.prediction.nothing(planned.call.x)
-            self._errors.append(relative_errors(answer, remembered, nothing).max())
+            self._errors.append(relative_errors(answer, remembered, nothing).amax(dim=1))
+            self._names = names_of_parts(planned.call.x, remembered)
         if self._gain and len(stream.outputs) > 1:
             weights = rule(evaluation.level.time, list(stream.times))
             self._gain.tried(planned.key, weights, list(stream.outputs), remembered, planned.call.x)

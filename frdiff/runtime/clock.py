@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ..reporting.report import StepRecord
+from ..reporting.record import StepRecord
 
 # Backends that are not part of torch add themselves to it.
 BACKENDS: dict[str, Any] = {

@@ -84,7 +84,7 @@ class PlanFollower:
         self.recursion: LinearRecursion | None = facts.response.recursion(self.sigmas) if facts.response else None
         self._left_to_another = facts.other_cache
         self._level_of = facts.level_of
-        self._run_of = partial(sampling_run, self.sigmas, facts.level_of, parts=(facts.before, facts.after))
+        self._run_of = partial(sampling_run, self.sigmas, facts.level_of, parts=facts.parts)
         self._run = self._run_of(self._response)
         self._order = StepOrder(self.sigmas, self._response.evaluations(self.sigmas) if self._response else None)
         self._distrusted, self._refusal = False, self._reason_to_refuse()

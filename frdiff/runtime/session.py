@@ -14,7 +14,9 @@ from ..planning.plan import Plan, StepKind, StepPlan
 from ..planning.prior import NEAR
 from ..planning.schedule import Schedule
 from ..reasons import ELSEWHERE, LESS_DONE, OWN_STATE, SLOWER, TAKEN_APART, UNSTEADY, Reason
-from ..reporting.report import RunReport, StepRecord
+from ..reporting.record import StepRecord
+from ..reporting.report import RunReport
+from ..reporting.step_map import Cell, cells_around
 from .answers import Answers, PlannedCall
 from .budget import HostMemory, MemoryBudget
 from .clock import Clock
@@ -43,6 +45,7 @@ class Session:
         observe: Callable[[Session], None] = lambda session: None,
     ) -> None:
         options = schedule.options
+        self._schedule, self._facts = schedule, facts
         self._observe = observe
         self._lock = threading.Lock()
         self._clock = Clock()
@@ -65,6 +68,16 @@ class Session:
     def sigmas(self) -> list[float]:
         """The run's noise levels, one more than there are steps."""
         return self._follower.sigmas
+
+    @property
+    def around(self) -> dict[str, list[Cell]]:
+        """The planned cells of the parts `before` and `after` this one; empty for a run that is sampled in one."""
+        return cells_around(self._schedule, self._facts)
+
+    @property
+    def whole(self) -> str:
+        """The name that this run has in common with the other parts."""
+        return self._facts.whole
 
     @property
     def looks_at_inputs(self) -> bool:
@@ -170,10 +183,10 @@ class Session:
 
     def _note_forecast_error(self) -> None:
         """Note what a full evaluation after a skipped one says of forecasts, unless it is noted."""
-        error = self._answers.forecast_error()
-        if error is not None:
-            self.report.records[-1].forecast_error = error
-            self._follower.tested(error)
+        errors = self._answers.forecast_errors()
+        if errors:
+            self.report.records[-1].note_errors(errors)
+            self._follower.tested(max(errors.values()))
 
 
 def _less_done(plan: Plan, report: RunReport) -> Reason | None:

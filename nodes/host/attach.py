@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from comfy.patcher_extension import WrappersMP
 from comfy.sampler_helpers import prepare_mask
 from comfy.utils import unpack_latents
 
-from ...frdiff.engine import Engine, MakeEngine, NetworkCall, RunFacts
+from ...frdiff.engine import Engine, MakeEngine, NetworkCall, Part, RunFacts
 from ...frdiff.errors import FRDiffError
 from ...frdiff.planning.presets import EVERY_STEP, for_speedup
 from ...frdiff.planning.schedule import Schedule
@@ -22,13 +23,16 @@ from ...frdiff.tensors import is_plain
 from .identity import Streams, condition_names
 from .network import model_name, network_id_of_model
 from .noise_levels import noise_levels_of
-from .parts import parts_of
+from .parts import Cut, Parts
 from .rehearse import rehearse
 from .reserve import reserving
 
 KEY = "frdiff"
 # Where the host's EasyCache and LazyCache leave their state.
 OTHER_CACHES = "easycache"
+
+# Which run goes on from which.
+PARTS = Parts()
 
 TellReport = Callable[[RunReport], None]
 Observe = Callable[[Session], None]
@@ -82,15 +86,9 @@ def _outer_sample(make: MakeEngine, tell: Callable[[Any], None], rehearses: bool
         guider = executor.class_obj
         # The guider's options are a copy made for this run, so what is added here ends with it.
         options = guider.model_options.setdefault("transformer_options", {})
-        facts = RunFacts(
-            sigmas.tolist(),
-            noise_levels_of(guider.model_patcher),
-            _region(denoise_mask, noise),
-            rehearse(sampler, sigmas, guider.model_patcher, guider, noise.shape) if rehearses else None,
-            OTHER_CACHES in options,
-            *parts_of(sigmas, noise),
-        )
-        engine = make(facts)
+        cut = PARTS.cut_of(sigmas, noise, latent_image)
+        facts = _facts_of(guider, sampler, sigmas, cut, noise.shape, rehearses)
+        engine = make(replace(facts, region=_region(denoise_mask, noise), other_cache=OTHER_CACHES in options))
         # Those of picture and sound, which come as one row of numbers.
         shapes = kwargs.get("latent_shapes") or [noise.shape]
         wrappers = _RunWrappers(engine, condition_names(guider))
@@ -99,11 +97,33 @@ def _outer_sample(make: MakeEngine, tell: Callable[[Any], None], rehearses: bool
         try:
             result = executor(noise, latent_image, sampler, sigmas, denoise_mask, *args, **kwargs)
             finished = True
+            PARTS.left(cut, result)
             return result
         finally:
             tell(engine.close(finished))
 
     return outer_sample
+
+
+def _facts_of(
+    guider: Any, sampler: Any, sigmas: torch.Tensor, cut: Cut, shape: torch.Size, rehearses: bool
+) -> RunFacts:  # fmt: skip
+    """What a sampler will do on noise levels (N,) and in the parts that they are cut out between."""
+    model = guider.model_patcher
+
+    def rehearsed(levels: torch.Tensor) -> Any:
+        return rehearse(sampler, levels, model, guider, shape) if rehearses else None
+
+    response = rehearsed(sigmas)
+
+    def part(levels: tuple[float, ...]) -> Part:
+        # Where nothing is known of the run itself, asking again would be in vain.
+        return Part(levels, rehearsed(sigmas.new_tensor(levels)) if response and levels else None)
+
+    return RunFacts(
+        sigmas.tolist(), noise_levels_of(model), response=response, before=part(cut.before), after=part(cut.after),
+        whole=cut.whole,
+    )  # fmt: skip
 
 
 def _region(mask: torch.Tensor | None, noise: torch.Tensor) -> torch.Tensor | None:

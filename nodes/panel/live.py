@@ -101,6 +101,12 @@ def merged(before: dict[str, Any] | None, event: dict[str, Any]) -> dict[str, An
     return {**before, **event, "cells": {**before["cells"], **event["cells"]}}
 
 
+def around_data(session: Session) -> dict[str, Any]:
+    """The planned cells of the parts before and after a run, and the name of the whole; empty for one in one part."""
+    cells = {name: [vars(cell) for cell in each] for name, each in session.around.items()}
+    return {**cells, "whole": session.whole} if cells else {}
+
+
 RUNS = Runs()
 
 
@@ -115,6 +121,7 @@ class StepMap:
         self._seen = 0
         self._plan: Any = None
         self._cells: dict[int, Cell] = {}
+        self._around: dict[str, Any] = {}
 
     def observe(self, session: Session) -> None:
         """Send what is new, unless something was sent a moment ago; called at the start of each evaluation."""
@@ -129,6 +136,8 @@ class StepMap:
         if session.plan is not self._plan:
             self._plan = session.plan
             event["planned"] = [vars(cell) for cell in planned_cells(session.sigmas, session.plan)]
+            self._around = around_data(session)
+            event |= self._around
         times = {"passed": self._pace.passed(now), "left": self._pace.left(now, session.plan)}
         self._send({**event, **times, "cells": self._new_cells(session.report)})
 
@@ -141,6 +150,7 @@ class StepMap:
         whole = {
             "state": "done" if report.finished else "stopped", "current": None, "cells": cells,
             "report": {**report.summary(), "line": report.line()}, "plain_seconds": before and before.seconds,
+            **self._around,
         }  # fmt: skip
         self._send(whole)
         TRAVELLING.add({**self._place, **whole})
@@ -149,6 +159,7 @@ class StepMap:
 
     def _begin(self, report: RunReport) -> None:
         self._report, self._plan, self._cells, self._seen, self._sent = report, None, {}, 0, float("-inf")
+        self._around = {}
         self._started = time.time()
         self._pace = Pace(self._clock())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 
 from ...frdiff.planning.plan import Plan, StepKind
-from ...frdiff.reporting.report import StepRecord
+from ...frdiff.reporting.record import StepRecord
 
 
 class Pace:

@@ -14,15 +14,15 @@ from comfy_api.latest import io
 from nodes import NODE_CLASS_MAPPINGS  # pyright: ignore[reportAttributeAccessIssue]  (ComfyUI's nodes.py)
 
 from ...frdiff.blocks.stages import COST_WITHIN_BLOCKS
+from ...frdiff.engine import Part, RunFacts
 from ...frdiff.errors import FRDiffError
-from ...frdiff.planning.run import sampling_run
-from ...frdiff.planning.schedule import Schedule
-from ...frdiff.reporting.step_map import Cell, planned_cells
+from ...frdiff.planning.schedule import Schedule, plan_of
+from ...frdiff.reporting.step_map import Cell, cells_around, planned_cells
 from ...frdiff.schedule_files.calibrated import calibrated
 from ...frdiff.schedule_files.choice import BY_SPEED, Wish
 from ..host.attach import chosen
 from ..host.noise_levels import noise_levels_of
-from ..host.parts import parts_of
+from ..host.parts import cut_of
 from ..host.rehearse import rehearse
 from ..inputs import sampler_inputs, speedup_input, wish_inputs
 from ..schedule_folder import AUTO, FILE_WIDGETS, file_of, stamp
@@ -49,6 +49,8 @@ class Settings:
     denoise: float = 1.0
     start_at_step: int = 0
     end_at_step: int = MAX_STEPS
+    add_noise: str = "enable"
+    return_with_leftover_noise: str = "disable"
     speedup: float = 2.0
     schedule: tuple[str, tuple[tuple[str, Any], ...]] | None = None
 
@@ -85,15 +87,16 @@ def _plan(settings: Settings, _: Any) -> dict[str, Any]:
     schedule = _schedule(settings)
     model = StandardModel()
     levels, sampler = _of_the_host(model, settings)
-    sigmas = levels.tolist()
-    response = rehearse(sampler, levels, model)
-    # As people use it: what starts at a later step goes on with the noise that another sampler left.
-    parts = parts_of(levels, torch.zeros(1) if settings.start_at_step else torch.ones(1))
-    known = response if schedule and schedule.options.adapts else None
-    run = sampling_run(sigmas, noise_levels_of(model), known, parts)
-    steps = (schedule or Schedule("off")).plan(run)
+    cut = cut_of(levels, 0 if settings.add_noise == "disable" else None)
+    before, after = (Part(part, rehearse(sampler, torch.tensor(part), model)) for part in (cut.before, cut.after))
+    facts = RunFacts(
+        levels.tolist(), noise_levels_of(model), response=rehearse(sampler, levels, model), before=before, after=after
+    )
+    rule = schedule or Schedule("off")
+    steps = plan_of(rule, facts)
+    cells = {"cells": planned_cells(facts.sigmas, steps), **cells_around(rule, facts)}
     return {
-        "cells": cells_data(planned_cells(sigmas, steps)),
+        **{name: cells_data(each) for name, each in cells.items()},
         "counts": {kind.value: count for kind, count in steps.counts.items()},
         "speedup": steps.speedup(COST_WITHIN_BLOCKS) if len(steps) else None,
         "off": schedule is None,
@@ -119,11 +122,16 @@ def _of_the_host(model: Any, settings: Settings) -> tuple[torch.Tensor, Any]:
 
 
 def run_sigmas(model: Any, settings: Settings) -> torch.Tensor:
-    """The noise levels that the host's KSampler gives a run, one more than there are steps."""
+    """The noise levels that the host's KSampler gives a run, one more than there are steps, cut out of the whole."""
     sampler = comfy.samplers.KSampler(
         model, settings.steps, "cpu", settings.sampler_name, settings.scheduler, settings.denoise
     )
-    sigmas = sampler.sigmas[: settings.end_at_step + 1][settings.start_at_step :]
+    # Levels that are left out at a low denoise are no part of the whole.
+    levels = sampler.sigmas.clone()
+    sigmas = levels[: settings.end_at_step + 1]
+    if len(sigmas) < len(levels) and settings.return_with_leftover_noise == "disable":
+        sigmas[-1] = 0
+    sigmas = sigmas[settings.start_at_step :]
     return sigmas if len(sigmas) > 1 else sigmas[:0]
 
 
@@ -134,6 +142,7 @@ def _widgets() -> list[Any]:
         io.Float.Input("denoise", min=0.0, max=1.0),
         io.Int.Input("start_at_step", min=0, max=MAX_STEPS),
         io.Int.Input("end_at_step", min=0, max=MAX_STEPS),
+        *(io.Combo.Input(name, options=["enable", "disable"]) for name in ("add_noise", "return_with_leftover_noise")),
         speedup_input(),
     ]
 

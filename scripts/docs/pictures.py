@@ -3,7 +3,7 @@
 The README's picture is the demo's: run scripts/demo.py before.
 
     python scripts/make.py pictures               all pictures
-    python scripts/make.py pictures --only FRDiffSweep FRDiffReport    some of them
+    python scripts/make.py pictures --only FRDiffSweep video    some of them
     python scripts/make.py pictures --comfyui P   with an existing ComfyUI
 """
 
@@ -20,6 +20,7 @@ from typing import Any
 from setup import HOST_DIR, PACKS, ROOT
 from setup.browser import Frontend, browser, frontend
 from setup.host import Host, ensure_browser_tools, link_packs
+from setup.in_process import load_comfyui, pack_module
 from setup.inside import inside
 from setup.server import Client, comfyui
 
@@ -88,6 +89,7 @@ IN_WORKFLOWS = {
     "FRDiffModelPatcher": ("FRDiff in any graph", ["FRDiffModelPatcher", "BasicScheduler"]),
     "FRDiffCompare": ("FRDiff A-B compare", ["FRDiffCompare"]),
 }
+CLIP = "video"
 PLOTS = {"FRDiffReport": "report", "FRDiffSweep": "sweep"}
 TALL = (1500, 1200)
 # What the demo models know, by the titles in the shared workflows.
@@ -96,13 +98,22 @@ PROMPTS = {"Prompt": "grinning face, 3d", "Negative prompt": ""}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command line."""
-    names = sorted(["FRDiffKSampler", *ADDED, *IN_WORKFLOWS, *PLOTS])
-    parser.add_argument("--only", nargs="+", metavar="NODE", choices=names, help=f"some of {', '.join(names)}")
+    names = [*sorted(["FRDiffKSampler", *ADDED, *IN_WORKFLOWS, *PLOTS]), CLIP]
+    parser.add_argument("--only", nargs="+", metavar="PICTURE", choices=names, help=f"some of {', '.join(names)}")
 
 
 def make(arguments: argparse.Namespace) -> int:
-    """The pictures, from one ComfyUI; returns the exit code."""
-    return inside(arguments.comfyui, lambda host: _make(host, arguments.only), ensure_browser_tools)
+    """The pictures; returns the exit code."""
+    only = arguments.only
+    if only == [CLIP]:
+        return inside(arguments.comfyui, lambda _: clip_picture())
+    return inside(arguments.comfyui, lambda host: _make(host, only), ensure_browser_tools)
+
+
+def clip_picture() -> None:
+    """What the dial does to a clip of the video model, in this process."""
+    host = load_comfyui("cpu")
+    pack_module(host, "scripts.docs.clip_strip").draw(host, ROOT / "docs" / f"{CLIP}.png")
 
 
 def _make(host: Host, only: list[str] | None) -> None:
@@ -124,6 +135,8 @@ def _make(host: Host, only: list[str] | None) -> None:
                 workflow_picture(page, picture_of(node), *IN_WORKFLOWS[node])
         for node in wanted(PLOTS):
             plot_picture(client, PLOTS[node], "plot", picture_of(node))
+    if wanted([CLIP]):
+        clip_picture()
     if SHEET.is_file() and not only:
         shutil.copyfile(SHEET, ROOT / "docs" / "demo.jpg")
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from frdiff.reporting.report import StepRecord
+from frdiff.reporting.record import StepRecord
 from frdiff.runtime import clock
 
 pytestmark = pytest.mark.quick

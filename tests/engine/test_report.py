@@ -8,7 +8,8 @@ from driver import call, start
 
 from frdiff.planning.presets import for_speedup
 from frdiff.reasons import DIAL_OFF, OTHER_CACHE
-from frdiff.reporting.report import RunReport, StepRecord
+from frdiff.reporting.record import StepRecord
+from frdiff.reporting.report import RunReport
 
 
 def report(seconds, *evaluations):

@@ -2,7 +2,7 @@
 
 from frdiff.planning.paper import PaperSchedule
 from frdiff.planning.run import SamplingRun
-from frdiff.reporting.report import StepRecord
+from frdiff.reporting.record import StepRecord
 from frdiff.reporting.step_map import computed_cells, planned_cells
 
 

@@ -1,5 +1,9 @@
 """Latents of several parts, as those of picture and sound: sampled as one, or refused in a sentence."""
 
+import itertools
+import json
+import statistics
+
 import pytest
 import torch
 from subjects import node, relative, watching
@@ -59,6 +63,45 @@ def test_all_full_is_the_plain_run(tiny, host, sampler):
     for every in (schedule(host, interval=1), watching(host)):
         latent, report = tiny.frdiff(every, steps=6, sampler=sampler)
         assert equal(latent, plain) and report.counts["full"] == 6
+
+
+@pytest.mark.parametrize("sampler", ["euler", "dpmpp_2m_sde"])
+def test_the_report_tells_the_error_of_each_part(tiny, host, sampler):
+    """In text and as data; a sound that is harder to forecast has the larger one, and one error is no sound's."""
+    _, report = tiny.frdiff(steps=STEPS, sampler=sampler)
+    told, records = json.loads(report.json())["forecast_errors"], json.loads(report.json())["records"]
+    assert list(told) == ["picture", "sound"] and told["picture"] != told["sound"]
+    tested = [record for record in records if record["forecast_error"] is not None]
+    assert len(tested) > 2 and all(record["forecast_error"] == max(record["forecast_errors"].values())
+                                   for record in tested)  # fmt: skip
+    for name in told:
+        assert told[name] == statistics.median(record["forecast_errors"][name] for record in tested)
+    line = next(line for line in report.text().splitlines() if line.startswith("forecasts"))
+    assert f"picture {told['picture'] * 100:.1f} %, sound {told['sound'] * 100:.1f} % off" in line
+
+
+def test_only_what_is_wrong_of_the_sound_is_told_of_it(host):
+    """A sound that jumps from step to step cannot be forecast; the picture's error stays what it was."""
+    def errors(jumps):
+        tiny = with_sound(load(host, "ltxv"))
+        made, calls = tiny.network.forward, itertools.count()
+
+        def forward(*args, **kwargs):
+            picture, sound = made(*args, **kwargs)
+            return [picture, sound + jumps * (-1) ** (next(calls) // 2)]
+
+        tiny.network.forward = forward
+        report = tiny.frdiff(steps=STEPS, sampler="euler")[1]
+        return report.data()["forecast_errors"]
+
+    steady, jumping = errors(0.0), errors(3.0)
+    assert jumping["sound"] > 5 * steady["sound"] and jumping["picture"] < 2 * steady["picture"] + 0.05
+
+
+def test_one_part_has_one_error(host):
+    report = load(host, "ltxv").frdiff(steps=STEPS)[1]
+    assert report.data()["forecast_errors"] == {} and "forecasts " not in report.text()
+    assert not any(record.forecast_errors for record in report.records)
 
 
 @pytest.mark.parametrize("sampler", ["euler", "dpmpp_2m", "euler_ancestral", "dpmpp_2m_sde"])

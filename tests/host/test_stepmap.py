@@ -8,6 +8,7 @@ import random
 import types
 
 import pytest
+import torch
 
 from setup import ROOT
 
@@ -87,13 +88,28 @@ def test_advanced_plans_only_the_steps_that_it_runs(planning):
     assert ask(planning, steps=20, start_at_step=30)["cells"] == []
 
 
-def test_two_parts_of_a_run_are_planned_together(planning):
-    """As the runs are: tests/host/test_two_experts.py."""
-    whole = {"steps": 30, "scheduler": "karras"}
-    first, second = (ask(planning, **whole, **part) for part in ({"end_at_step": 10}, {"start_at_step": 10}))
-    assert first["counts"]["full"] + second["counts"]["full"] == ask(planning, **whole)["counts"]["full"]
-    alone = [ask(planning, steps=steps)["counts"]["full"] for steps in (10, 20)]
-    assert alone != [first["counts"]["full"], second["counts"]["full"]]
+FIRST = {"add_noise": "enable", "end_at_step": 10, "return_with_leftover_noise": "enable"}
+SECOND = {"add_noise": "disable", "start_at_step": 10, "return_with_leftover_noise": "disable"}
+
+
+@pytest.mark.parametrize("sampler", ["euler", "dpmpp_2m", "heun"])
+def test_two_parts_of_a_run_are_planned_together(planning, sampler):
+    """As the runs are: tests/host/test_two_experts.py. Each part's plan has the other's cells as that has them."""
+    whole = {"steps": 30, "scheduler": "karras", "sampler_name": sampler}
+    first, second = (ask(planning, **whole, **part) for part in (FIRST, SECOND))
+    assert (first["before"], first["after"]) == ([], second["cells"])
+    assert (second["before"], second["after"]) == (first["cells"], [])
+    if sampler != "heun":
+        assert first["counts"]["full"] + second["counts"]["full"] == ask(planning, **whole)["counts"]["full"]
+        alone = [ask(planning, steps=steps)["counts"]["full"] for steps in (10, 20)]
+        assert alone != [first["counts"]["full"], second["counts"]["full"]]
+
+
+@pytest.mark.parametrize("change", [{}, {"start_at_step": 10, "add_noise": "enable"}, {"end_at_step": 10}])
+def test_a_run_in_one_part_has_no_other(planning, change):
+    """From pure noise, from a picture with noise of its own, and to a picture without noise that is left."""
+    answer = ask(planning, steps=30, **{"add_noise": "enable", "return_with_leftover_noise": "disable", **change})
+    assert not {"before", "after"} & set(answer)
 
 
 def test_a_schedule_node_plans_as_it_executes(planning):
@@ -282,6 +298,35 @@ def test_events_add_up_to_the_report(live, host, demo, sent):
     assert told == {record.step: record.kind for record in report.records}
     assert events[-1]["report"]["counts"] == report.counts
     assert events[-1]["report"]["line"] == report.line()
+
+
+def test_events_of_two_parts_belong_together(live, host, demo, sent, monkeypatch):
+    """Each has the planned cells of the other and a name in common, also in what stays at its end; the next has not."""
+    node = host.NODE_CLASS_MAPPINGS["FRDiffKSamplerAdvanced"]
+
+    def sample(latent, seed):
+        for part in (FIRST, SECOND):
+            values = {"start_at_step": 0, "end_at_step": 10000, **part}
+            latent = node.execute(
+                demo.model, noise_seed=seed, steps=20, cfg=3.0, sampler_name="euler", scheduler="normal",
+                positive=demo.positive, negative=demo.negative, latent_image=latent, speedup=2.0, **values,
+            ).result[0]  # fmt: skip
+
+    monkeypatch.setattr(node, "hidden", sampler_node().hidden)
+    with torch.inference_mode():
+        for seed in (1, 2):
+            sample({"samples": torch.zeros(1, 4, 16, 16)}, seed)
+    ends = [data for _, data, _ in sent if data["state"] == "done"]
+    first, second, third, fourth = ends
+    assert first["whole"] == second["whole"] != third["whole"] == fourth["whole"]
+    assert (first["before"], second["after"]) == ([], [])
+    for one, others in ((first, second["before"]), (second, first["after"])):
+        assert [cell["kind"] for cell in one["cells"].values()] == [cell["kind"] for cell in others]
+    kinds = [cell["kind"] for end in (first, second) for cell in end["cells"].values()]
+    assert len(kinds) == 20 and kinds.count("full") == 10
+    sent.clear()
+    run(live, host, demo)
+    assert not any({"before", "after", "whole"} & set(data) for _, data, _ in sent)
 
 
 def test_events_are_far_apart(live, host, demo, sent):

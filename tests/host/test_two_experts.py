@@ -1,11 +1,14 @@
 """One run through two networks, one for much noise and one for the rest, as people sample the large video models."""
 
-from dataclasses import dataclass
+import types
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 import torch
-from subjects import copied, demo_subject, extra_node, node, relative
+from subjects import Subject, copied, demo_subject, extra_node, node, relative
+
+from setup.in_process import DemoModel
 
 STEPS, CUT, CFG = 20, 10, 3.0
 
@@ -16,6 +19,7 @@ class Experts:
 
     subject: Any
     low: Any
+    cfg: float = CFG
 
     def advanced(self, dial=None, steps=STEPS, cut=CUT, sampler="euler"):
         """The two nodes of KSampler (Advanced): the latent and the reports."""
@@ -24,8 +28,8 @@ class Experts:
         name = "KSamplerAdvanced" if dial is None else "FRDiffKSamplerAdvanced"
         parts = (subject.model, "enable", 0, cut, "enable"), (self.low, "disable", cut, 10000, "disable")
         for model, noise, start, end, leftover in parts:
-            inputs = (model, noise, 1, steps, CFG, sampler, "simple", subject.positive, subject.negative, latent, start,
-                      end, leftover)  # fmt: skip
+            inputs = (model, noise, 1, steps, self.cfg, sampler, "simple", subject.positive, subject.negative, latent,
+                      start, end, leftover)  # fmt: skip
             with torch.inference_mode():
                 if dial is None:
                     latent = node(host, name, *inputs)
@@ -34,19 +38,23 @@ class Experts:
                     reports.append(report)
         return latent["samples"], reports
 
-    def custom(self, dial, sampler="euler"):
-        """SamplerCustomAdvanced with SplitSigmas behind the patcher."""
+    def custom(
+        self, dial=1.0, steps=STEPS, cut=CUT, sampler="euler", denoise=1.0, between=lambda latent: latent
+    ):  # fmt: skip
+        """SamplerCustomAdvanced with SplitSigmas behind the patcher; `between` changes the latent between the parts."""
         subject, host = self.subject, self.subject.host
-        sigmas = extra_node("custom_sampler", "BasicScheduler", subject.model, "simple", STEPS, 1.0)
-        high, low = node_outputs("custom_sampler", "SplitSigmas", sigmas, CUT)
+        sigmas = extra_node("custom_sampler", "BasicScheduler", subject.model, "simple", steps, denoise)
+        high, low = node_outputs("custom_sampler", "SplitSigmas", sigmas, cut)
         latent = subject.latent
         noises = extra_node("custom_sampler", "RandomNoise", 1), extra_node("custom_sampler", "DisableNoise")
         for model, part, noise in zip((subject.model, self.low), (high, low), noises, strict=True):
             patched = node(host, "FRDiffModelPatcher", model, dial)
-            guider = extra_node("custom_sampler", "CFGGuider", patched, subject.positive, subject.negative, CFG)
+            guider = extra_node("custom_sampler", "CFGGuider", patched, subject.positive, subject.negative, self.cfg)
             chosen = extra_node("custom_sampler", "KSamplerSelect", sampler)
             with torch.inference_mode():
                 latent = extra_node("custom_sampler", "SamplerCustomAdvanced", noise, guider, chosen, part, latent)
+            if part is high:
+                latent = {"samples": between(latent["samples"])}
         return latent["samples"]
 
 
@@ -61,20 +69,28 @@ def experts(host, request):
     subject = demo_subject(host, "dit")
     if request.param == "one network":
         return Experts(subject, subject.model)
-    # Another network that was trained for the same: as near to the first as a fine-tune is.
-    low = subject.model.clone()
-    low.model = copied(subject.model.model)
+    return Experts(subject, fine_tuned(subject.model))
+
+
+def fine_tuned(model):
+    """Another network that was trained for the same: as near to the first as a fine-tune is."""
+    low = model.clone()
+    low.model = copied(model.model)
     generator = torch.Generator().manual_seed(4)
     with torch.no_grad():
         for weight in low.model.diffusion_model.parameters():
             weight.add_(0.05 * weight.std().nan_to_num() * torch.randn(weight.shape, generator=generator))
-    return Experts(subject, low)
+    return low
 
 
 @pytest.fixture
 def alone(attaching, monkeypatch):
     """Calling it makes each part plan as if there were no other."""
-    return lambda: monkeypatch.setattr(attaching, "parts_of", lambda sigmas, noise: ((), ()))
+    whole = types.SimpleNamespace(
+        cut_of=lambda sigmas, noise, latent: attaching.Cut(tuple(sigmas.tolist()), 0, 0, len(sigmas) - 1),
+        left=lambda cut, latent: None,
+    )
+    return lambda: monkeypatch.setattr(attaching, "PARTS", whole)
 
 
 def computed(reports):
@@ -107,27 +123,85 @@ def test_split_sigmas_behind_the_patcher_are_planned_as_the_two_nodes(experts, a
     assert relative(experts.custom(2.0), nodes) > 1e-3
 
 
-def test_a_run_by_itself_is_planned_by_itself(experts, attaching, monkeypatch):
+@pytest.fixture
+def cuts(attaching, monkeypatch):
+    """What the runs that follow are cut out of: the noise levels before each and after it."""
+    seen, parts = [], attaching.Parts()
+
+    def cut_of(*args):
+        cut = parts.cut_of(*args)
+        seen.append((cut.before, cut.after))
+        return cut
+
+    monkeypatch.setattr(attaching, "PARTS", types.SimpleNamespace(cut_of=cut_of, left=parts.left))
+    return seen
+
+
+def test_a_run_by_itself_is_planned_by_itself(experts, cuts):
     """Neither a part of the noise levels for a picture that is given nor a run to its end is a part of another."""
-    seen = []
-    parts_of = attaching.parts_of
-
-    def watched(*args):
-        seen.append(parts_of(*args))
-        return seen[-1]
-
-    monkeypatch.setattr(attaching, "parts_of", watched)
     picture = torch.randn(1, 16, 16, 16, generator=torch.Generator().manual_seed(2))
     subject = experts.subject.having(latent={"samples": picture})
     for denoise in (1.0, 0.5):
         subject.frdiff(denoise=denoise, scheduler="simple")
-    assert seen == [((), ()), ((), ())]
-    seen.clear()
+    assert cuts == [((), ()), ((), ())]
+    cuts.clear()
     experts.advanced(2.0, steps=20, cut=8)
-    (nothing, after), (before, rest) = seen
+    (nothing, after), (before, rest) = cuts
     assert nothing == rest == () and len(after) == 13 and len(before) == 9 and after[0] == before[-1]
+
+
+def test_levels_that_a_low_denoise_leaves_out_are_no_part(experts, cuts):
+    """The host cuts the levels of a low denoise out of a longer list, which nobody samples."""
+    experts.custom(2.0, denoise=0.6)
+    (nothing, after), (before, rest) = cuts
+    assert nothing == rest == () and len(before) == CUT + 1 and len(after) == STEPS - CUT + 1
+
+
+def test_a_latent_that_no_run_has_left_is_gone_on_with_alone(experts, cuts):
+    """As where noise was added by a node, or the part before was sampled by another model's plain sampler."""
+    experts.custom(2.0, denoise=0.6, between=lambda latent: latent + 0.5 * torch.randn_like(latent))
+    assert cuts[0][1] and cuts[1] == ((), ())
+    # Rounding, as where latents are handed on in half precision, is no other latent.
+    cuts.clear()
+    experts.custom(2.0, between=lambda latent: latent.half().float())
+    assert len(cuts[1][0]) == CUT + 1
 
 
 def test_short_parts_are_left_as_they_were(experts):
     _, reports = experts.advanced(2.0, steps=8, cut=4)
     assert computed(reports)[0] == 4 and "planned together" not in reports[0].text()
+
+
+@pytest.fixture(scope="module")
+def video(host):
+    """The trained video model behind the host's shift, and a changed copy of it for the rest of the noise."""
+    demo = DemoModel(host, "video")
+    model = extra_node("model_advanced", "ModelSamplingSD3", demo.model, 8.0)
+    latent = {"samples": torch.zeros(1, 16, 5, 10, 10)}
+    return demo, Experts(Subject(host, model, None, demo.encode(""), latent), fine_tuned(model), 5.0)
+
+
+@pytest.mark.parametrize(
+    ("way", "sampler"), [("KSamplerAdvanced", "euler"), ("SplitSigmas", "euler"), ("KSamplerAdvanced", "dpmpp_2m")]
+)
+def test_two_networks_of_the_trained_video_model(video, engine, way, sampler):
+    """Means over clips, as in docs/video.md: at 2x nearer than as many plain steps, and it flickers less."""
+    demo, experts = video
+    metrics, motion = engine("reporting.metrics"), engine("reporting.motion")
+
+    def frames(prompt, dial, steps):
+        clip = replace(experts, subject=experts.subject.having(positive=demo.encode(prompt)))
+        if way == "KSamplerAdvanced":
+            latent, reports = clip.advanced(dial, steps, steps // 2, sampler)
+            assert not reports or sum(computed(reports)) == STEPS // 2
+        else:
+            latent = clip.custom(dial or 1.0, steps, steps // 2, sampler)
+        with torch.inference_mode():
+            return demo.vae.decode(latent)[0]
+
+    found = []
+    for prompt in ("dog face turn", "panda bounce", "frog slide"):
+        truth, fast, few = (frames(prompt, *each) for each in ((None, STEPS), (2.0, STEPS), (None, STEPS // 2)))
+        found.append([of(truth, clip) for of in (metrics.psnr, motion.flicker) for clip in (few, fast)])
+    fewer, dial, fewer_flicker, dial_flicker = torch.tensor(found).mean(dim=0).tolist()
+    assert dial > fewer + 6 and dial_flicker < 0.7 * fewer_flicker

@@ -49,7 +49,7 @@ function isRun(run) {
   const counts = run?.report?.counts
   return (
     ["done", "stopped"].includes(run?.state) &&
-    cells.every(isCell) &&
+    [cells, run.before ?? [], run.after ?? []].every((each) => Array.isArray(each) && each.every(isCell)) &&
     KINDS.every((kind) => Number.isInteger(counts?.[kind])) &&
     typeof run.report.line === "string" &&
     Number.isFinite(run.report.bytes_kept)

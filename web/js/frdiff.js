@@ -204,7 +204,7 @@ function calibrated({ front, ...place }) {
 function restore(node, entry, answer) {
   if (!loaded.has(node)) return
   const run = runs.find((known) => nodeOf(app, known) === node)
-  if (run && (!answer.cells || run.steps === answer.cells.length)) entry.map.showRun(run)
+  if (run && (!answer.cells || run.steps === answer.cells.length)) entry.map.showRun(run, runs.around(run))
 }
 
 function arrived(run) {
@@ -215,10 +215,17 @@ function arrived(run) {
     if (reference.deref() === node) {
       entry.events += 1
       entry.told = true
-      entry.map.showRun(run)
+      entry.map.showRun(run, runs.around(run))
       resize(node, entry)
     }
   }
+  for (const [other, around] of runs.beside(run)) surround(other, around)
+}
+
+/** A part of the same run has news: they belong on the maps of the others as well. */
+function surround(run, around) {
+  const node = nodeOf(app, run)
+  for (const [reference, entry] of maps) if (node && reference.deref() === node) entry.map?.showAround(run, around)
 }
 
 /** What is shown needs a taller node; a node that the user made taller stays so. */

@@ -3,7 +3,8 @@ import { sourceOf, targetsOf, valueOf } from "./links.js"
 
 /** Widgets of sampler nodes, and of nodes in front of them, that say how a run is planned. */
 export const SETTING_WIDGETS = new Set([
-  "steps", "sampler_name", "scheduler", "denoise", "start_at_step", "end_at_step"
+  "steps", "sampler_name", "scheduler", "denoise", "start_at_step", "end_at_step", "add_noise",
+  "return_with_leftover_noise"
 ])
 /** Inputs of a sampler node whose sources hold its settings. */
 export const SETTING_INPUTS = new Set(["sampler", "sigmas"])
@@ -35,7 +36,9 @@ export function widgetValues(node) {
 }
 
 function pick(values) {
-  return Object.fromEntries(Object.entries(values).filter(([name]) => SETTING_WIDGETS.has(name)))
+  // Of samplers that take noise levels, `add_noise` is another widget: a boolean.
+  const counts = ([name, value]) => SETTING_WIDGETS.has(name) && typeof value !== "boolean"
+  return Object.fromEntries(Object.entries(values).filter(counts))
 }
 
 /** The settings of the first sampler that a node's outputs lead to. */

@@ -14,6 +14,26 @@ export class Runs {
     return run
   }
 
+  /** The cells of the parts that are sampled before and after a run: as they ran, else as they are planned. */
+  around(run) {
+    const { before = [], after = [] } = run
+    const others = this.#others(run)
+    const known = (cell, place) => others.map((one) => cellAt(one, place)).find(Boolean) ?? cell
+    const next = before.length + run.steps
+    return { before: before.map(known), after: after.map((cell, i) => known(cell, next + i)) }
+  }
+
+  /** The runs that are parts of the same, the newest first. */
+  #others(run) {
+    const others = run.whole ? [...this.#runs.values()].filter((one) => one !== run && one.whole === run.whole) : []
+    return others.sort((one, other) => other.run - one.run)
+  }
+
+  /** The runs, each with the cells around it, that a run is beside. */
+  beside(run) {
+    return this.#others(run).map((one) => [one, this.around(one)])
+  }
+
   /** Drop the runs of a workflow. */
   forget(workflow) {
     for (const [key, run] of this.#runs) if (run.workflow === workflow) this.#runs.delete(key)
@@ -22,6 +42,11 @@ export class Runs {
   find(matches) {
     return [...this.#runs.values()].reverse().find(matches)
   }
+}
+
+/** A cell of a run by its place in the whole that the run is a part of, if it is there. */
+function cellAt(run, place) {
+  return run.cells[place - (run.before ?? []).length]
 }
 
 /** The open workflow's graph, whichever of its subgraphs is shown. */

@@ -15,6 +15,8 @@ export class StepMap {
   onwheel = null
   #plan = []
   #run = null
+  // The cells of the parts before and after, where one run is sampled in several.
+  #around = { before: [], after: [] }
   #groups = []
   #active = -1
   #parts
@@ -44,8 +46,8 @@ export class StepMap {
   }
 
   showPlan(answer, example) {
-    this.#begin(answer.cells ?? [])
-    this.#say(answer.error === undefined ? planWords(answer, example) : answer.error || say("noPlan"))
+    this.#begin(answer.cells ?? [], answer)
+    this.#say(answer.error === undefined ? planWords(answer, example, this.#joined()) : answer.error || say("noPlan"))
   }
 
   /** Show that nothing runs here, and why. */
@@ -54,19 +56,35 @@ export class StepMap {
     this.#say(why)
   }
 
-  showRun(run) {
+  /** Show a run, and the cells of the parts `before` and `after` it as far as they are known. */
+  showRun(run, around = {}) {
     this.#run = run
     this.#pace.show(run)
     if (run.planned) this.#plan = run.planned
-    this.#draw()
-    this.#say(runWords(run, this.#cells()))
+    this.#showRun(around)
     if (run.state === "running") return
     const { time, summary, spoken } = this.#parts
     spoken.textContent = [time.textContent, summary.textContent].filter(Boolean).join(", ")
   }
 
-  #begin(plan) {
+  /** Show what has become known of the parts around a run, if that is what is shown. */
+  showAround(run, around) {
+    if (this.#run?.run === run.run) this.#showRun(around)
+  }
+
+  #showRun(around) {
+    this.#surround(around)
+    this.#draw()
+    this.#say(runWords(this.#run, this.#own(), this.#joined()))
+  }
+
+  #surround({ before = [], after = [] }) {
+    this.#around = { before, after }
+  }
+
+  #begin(plan, around = {}) {
     this.#run = null
+    this.#surround(around)
     this.#plan = plan
     this.#pace.clear()
     this.#draw()
@@ -77,8 +95,22 @@ export class StepMap {
     this.#showDetail()
   }
 
-  /** What is known of each step: as it ran, or as it is planned. */
+  /** The cells of the whole run, numbered through all of its parts. */
   #cells() {
+    const { before, after } = this.#around
+    const other = (cell) => ({ ...cell, other: true })
+    const all = [...before.map(other), ...this.#own(), ...after.map(other)]
+    return all.map((cell, number) => ({ ...cell, number }))
+  }
+
+  /** How much is computed in all parts together, in words; null where there is but one. */
+  #joined() {
+    const cells = this.#cells()
+    return cells.some((cell) => cell.other) ? say("inAll", countsOf(cells)) : null
+  }
+
+  /** What is known of each step: as it ran, or as it is planned. */
+  #own() {
     const ran = this.#run?.cells ?? {}
     const total = Math.max(this.#plan.length, ...Object.keys(ran).map((step) => Number(step) + 1))
     return Array.from({ length: total }, (_, step) => ran[step] ?? this.#plan[step]).filter(Boolean)
@@ -102,7 +134,8 @@ export class StepMap {
     element.style.setProperty("--filled", `${filled * 100}%`)
     element.dataset.kind = first.kind
     element.dataset.state = group.every((cell) => cell.evaluations) ? "done" : "planned"
-    element.toggleAttribute("data-now", current != null && group.some((cell) => cell.step === current))
+    element.toggleAttribute("data-other", group.every((cell) => cell.other))
+    element.toggleAttribute("data-now", current != null && group.some((cell) => !cell.other && cell.step === current))
     element.toggleAttribute("data-changed", group.some((cell) => cell.kind !== cell.planned))
     element.setAttribute("aria-label", cellWords(group, total))
   }
@@ -164,13 +197,14 @@ function totalOf(counts) {
   return counts.full + counts.partial + counts.skip
 }
 
-function planWords(answer, example) {
+function planWords(answer, example, joined) {
   if (answer.off) return say("off")
   const total = totalOf(answer.counts)
   const counts = { ...answer.counts, total }
   return [
     // Some samplers evaluate more than once for a step, and may be planned so.
     `${say("planned")}: ${say(total === answer.cells.length ? "counts" : "evaluations", counts)}`,
+    joined,
     counts.partial ? say("inPart", counts) : null,
     counts.skip ? say("skipped", counts) : null,
     example ? say("example", { total: answer.cells.length }) : null
@@ -179,7 +213,7 @@ function planWords(answer, example) {
     .join(", ")
 }
 
-function runWords(run, cells) {
+function runWords(run, cells, joined) {
   if (run.state === "running") {
     const at = { current: (run.current ?? 0) + 1, total: cells.length }
     return [say("running", at), ...kindWords(countsOf(cells.filter((cell) => cell.evaluations)))].join(", ")
@@ -191,6 +225,7 @@ function runWords(run, cells) {
   if (counts.full === total) return line
   return [
     say(total === steps ? "counts" : "evaluations", { ...counts, total }),
+    joined,
     speedup >= 1.005 ? say("faster", { speedup: speedup.toFixed(2) }) : null,
     say("kept", { mb: (bytes / 1e6).toFixed(1) })
   ]
@@ -217,7 +252,7 @@ function kindWords(counts) {
 
 function cellWords(group, total) {
   const [cell, last] = [group[0], group[group.length - 1]]
-  const place = { step: cell.step + 1, last: last.step + 1, total }
+  const place = { step: cell.number + 1, last: last.number + 1, total }
   if (group.length > 1) {
     const counts = countsOf(group)
     const kinds = ["full", "partial", "skip"].filter((kind) => counts[kind])
@@ -225,6 +260,7 @@ function cellWords(group, total) {
   }
   return [
     say("step", place),
+    cell.other ? say("otherPart") : null,
     say(cell.kind),
     cell.kind === cell.planned ? null : say("changed", { planned: say(cell.planned) }),
     say("sigma", { sigma: Number(cell.sigma.toPrecision(3)) }),

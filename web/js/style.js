@@ -41,6 +41,7 @@ ${BASE}
   background: linear-gradient(to top, currentColor var(--filled), transparent var(--filled));
 }
 .cells > [data-state="planned"] { opacity: 0.55; }
+.cells > [data-other] { opacity: 0.35; border-style: dotted; }
 .cells > [data-now] { opacity: 1; outline: 2px solid currentColor; outline-offset: 0; }
 .cells > [data-changed] { border-style: double; border-width: 3px; }
 .cells > [aria-selected="true"] { outline: 2px solid var(--p-primary-color, Highlight); }

@@ -4,6 +4,8 @@ const words = {
   planned: "planned",
   example: "example of {total} steps",
   counts: "{full} of {total} steps computed",
+  inAll: "{full} of {total} in all parts",
+  otherPart: "in another part",
   inPart: "{partial} in part",
   skipped: "{skip} skipped",
   running: "step {current} of {total}",
