@@ -42,7 +42,8 @@ class RunFacts:
     of a noise level. `region`, in the latent's shape, is 1 where the sampler is free, None where it is free
     everywhere. `response` is what the sampler makes of its outputs, None where only the run can show it.
     `other_cache` says that another cache is on the same model. `before` and `after` are the other parts where this is
-    one of those that a run is sampled in; `whole` is a name that they all have, and no other run.
+    one of those that a run is sampled in; `whole` is a name that they all have, and no other run. `seconds_before` were
+    spent on finding all this out: they are a part of what the run takes.
     """
 
     sigmas: Sequence[float]
@@ -53,6 +54,7 @@ class RunFacts:
     before: Part = Part()
     after: Part = Part()
     whole: str = ""
+    seconds_before: float = 0.0
 
     @property
     def parts(self) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -56,7 +56,7 @@ class Session:
         self._reuse_check = ReuseCheck(self._stages, self._budget)
         self._answers = Answers(options, facts, self._follower, self._budget, self._stages, self._count)
         self._evaluation: Evaluation | None = None
-        self._started = time.perf_counter()
+        self._started = time.perf_counter() - facts.seconds_before
         self.report = RunReport(schedule.name, self._follower.steps, forecaster=options.forecaster.name)
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -83,12 +84,14 @@ def _outer_sample(make: MakeEngine, tell: Callable[[Any], None], rehearses: bool
         executor: Any, noise: Any, latent_image: Any, sampler: Any, sigmas: Any, denoise_mask: Any = None,
         *args: Any, **kwargs: Any,
     ) -> Any:  # fmt: skip
-        guider = executor.class_obj
+        started, guider = time.perf_counter(), executor.class_obj
         # The guider's options are a copy made for this run, so what is added here ends with it.
         options = guider.model_options.setdefault("transformer_options", {})
         cut = PARTS.cut_of(sigmas, noise, latent_image)
         facts = _facts_of(guider, sampler, sigmas, cut, noise.shape, rehearses)
-        engine = make(replace(facts, region=_region(denoise_mask, noise), other_cache=OTHER_CACHES in options))
+        region, other_cache = _region(denoise_mask, noise), OTHER_CACHES in options
+        seconds = time.perf_counter() - started
+        engine = make(replace(facts, region=region, other_cache=other_cache, seconds_before=seconds))
         # Those of picture and sound, which come as one row of numbers.
         shapes = kwargs.get("latent_shapes") or [noise.shape]
         wrappers = _RunWrappers(engine, condition_names(guider))

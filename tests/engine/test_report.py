@@ -137,3 +137,8 @@ def test_what_was_computed_beyond_the_plan_is_told(again):
     assert len(less) == again
     if again:
         assert less[0].startswith(f"{run.counts['full']} of {len(run.records)} evaluations were computed")
+
+
+def test_what_was_spent_before_the_first_step_is_a_part_of_the_time():
+    assert start(for_speedup(2.0), [1.0, 0.5, 0.0], seconds_before=3.0).close().seconds >= 3.0
+    assert start(for_speedup(2.0), [1.0, 0.5, 0.0]).close().seconds < 3.0
