@@ -1,6 +1,6 @@
 """Set up a real ComfyUI and run the tests in it: the engine's and the host's.
 
-    python scripts/test.py                        all tests
+    python scripts/test.py                        all tests, in two processes
     python scripts/test.py tests/engine -k mixing arguments go on to pytest
     python scripts/test.py -m browser             those in a real browser; the others need none
     python scripts/test.py -m manager             installing with ComfyUI Manager and comfy-cli
@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,8 @@ from setup.host import (
 from setup.inside import reported
 
 TESTS = ROOT / "tests"
+# The longest file takes as long as all others together.
+MOST_WORKERS = 2
 
 
 def main() -> int:
@@ -57,9 +60,16 @@ def run_tests(host: Host, passed_on: list[str]) -> int:
     arguments = [_test_path(argument) or argument for argument in passed_on]
     if not any(_test_path(argument) for argument in passed_on):
         arguments.append(str(TESTS))
+    environment = host.environment()
+    workers = min(os.cpu_count() or 1, MOST_WORKERS)
+    if not passed_on and workers > 1:
+        # Those of a file share what takes long to make.
+        arguments += ["-n", str(workers), "--dist", "loadfile"]
+        # Threads of several processes on the same cores wait for each other.
+        environment |= {"OMP_NUM_THREADS": str(max((os.cpu_count() or 1) // workers, 1))}
     # With the checkout as the working directory its nodes/ would hide ComfyUI's nodes.py.
     command = host.command("-m", "pytest", "-c", str(TESTS / "pytest.ini"), *arguments)
-    return subprocess.run(command, cwd=TESTS, env=host.environment()).returncode
+    return subprocess.run(command, cwd=TESTS, env=environment).returncode
 
 
 def lint(host: Host) -> int:
