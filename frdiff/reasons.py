@@ -64,6 +64,11 @@ NOTHING_TO_SKIP = Reason("nothing-to-skip", "The schedule has nothing to skip in
 GUARDED = Reason(
     "guarded", "{count} planned skips were computed in full: the forecast before them was far from the truth."
 )
+POOR = Reason(
+    "poor-forecasts",
+    "{count} of {tests} forecasts that were tested were no nearer to the truth than no answer: the picture may differ. "
+    "Compare it with the plain one, or with fewer steps, or turn the dial down.",
+)
 UNSTEADY = Reason(
     "unsteady-times",
     "Computed steps took unequal times, so that the speed-up is not well known: it is told as {limit:.2f}x, which is "

@@ -17,7 +17,6 @@ from ..reasons import (
     CFG_PP_MULTISTEP,
     CHANGED,
     CONTRADICTED,
-    GUARDED,
     NOTHING_TO_SKIP,
     OTHER_CACHE,
     OWN_LEVELS,
@@ -157,8 +156,8 @@ class PlanFollower:
             yield shortfall
         elif not self._refusal and all(kind is StepKind.FULL for kind in self.plan.kinds):
             yield NOTHING_TO_SKIP.of(steps=self.steps)
-        if self._guard and self._guard.computed:
-            yield GUARDED.of(count=self._guard.computed)
+        if self._guard:
+            yield from self._guard.reasons()
 
     @property
     def stochastic(self) -> bool | None:

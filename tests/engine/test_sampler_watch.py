@@ -126,3 +126,23 @@ def test_the_guard_stops_skipping_after_a_ruinous_forecast_until_one_is_not():
     assert guard.allows_skip() and guard.computed == 3
     guard.tested(float("nan"))
     assert not guard.allows_skip()
+
+
+@pytest.mark.parametrize(
+    ("errors", "codes"),
+    [
+        ((0.2, 0.9, 1.0), []),
+        ((0.2, 0.3, 1.1), ["poor-forecasts"]),
+        ((0.2, 0.3, 0.4, 1.1), []),
+        ((0.2, 1.5, 2.5), ["guarded"]),
+        ((), []),
+    ],
+)
+def test_forecasts_that_were_no_better_than_none_are_told(errors, codes):
+    guard = Guard()
+    for error in errors:
+        guard.tested(error)
+        guard.allows_skip()
+    reasons = list(guard.reasons())
+    assert [reason.code for reason in reasons] == codes
+    assert all(reason.sentence.startswith("1 of ") or "computed in full" in reason.sentence for reason in reasons)

@@ -18,7 +18,7 @@ AT_ONCE = 25
 SAMPLERS = ["euler", "dpmpp_2m", "dpm_2", "euler_ancestral", "dpmpp_2m_sde", "res_multistep", "lcm", "er_sde"]
 OTHER_SEEDS = range(2, 8)
 # Reasons that say that something was not answered as planned.
-NOT_AS_PLANNED = {"moved", "unseen", "stale", "guarded", "no-latent", "no-forecast", "own-state"}
+NOT_AS_PLANNED = {"moved", "unseen", "stale", "guarded", "poor-forecasts", "no-latent", "no-forecast", "own-state"}
 
 
 @pytest.fixture(scope="module")
