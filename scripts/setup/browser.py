@@ -64,7 +64,7 @@ class Frontend:
 
     def open(self) -> None:
         """Load the page and wait until a graph can be edited."""
-        self.page.goto(self.client.address)
+        self.page.goto(self.client.address, timeout=SECONDS_TO_OPEN * 1000)
         ready = "window.app?.extensionManager && window.app.graph && app.canvas?.canvas?.isConnected"
         self.wait(ready, seconds=SECONDS_TO_OPEN)
         # The frontend restores the last workflow after the application is there.
