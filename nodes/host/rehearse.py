@@ -239,7 +239,7 @@ def _played(
     own = {"seed": SEED, "model_options": {"transformer_options": {}}}
     with own_random_numbers(SEED), torch.inference_mode():
         result = sampler.sampler_function(
-            _Model(script, stage), script.first_input(), sigmas.float().cpu(), extra_args=own, callback=None,
+            _Model(script, stage), script.first_input(), sigmas.float().cpu().clone(), extra_args=own, callback=None,
             disable=True, **options,
         )  # fmt: skip
     rows = np.stack([*script.inputs, script.numbers(result)])

@@ -42,9 +42,11 @@ def test_no_generator_is_touched_for_any_sampler(host, rehearse, seeded, name):
 
     model, known = demo_subject(host, name).model, 0
     for sampler in comfy.samplers.SAMPLER_NAMES:
-        before = states()
-        known += rehearse(comfy.samplers.sampler_object(sampler), SIGMAS, model) is not None
+        before, sigmas = states(), SIGMAS.clone()
+        known += rehearse(comfy.samplers.sampler_object(sampler), sigmas, model) is not None
         assert states() == before and not seeded, sampler
+        # Some write into the noise levels that they are given.
+        assert torch.equal(sigmas, SIGMAS), sampler
     assert known > 25
 
 
