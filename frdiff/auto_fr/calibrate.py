@@ -43,9 +43,9 @@ class Effort:
 
     def before(self, number: int) -> float:
         """What all pictures before one cost."""
-        return sum(cost for each in range(number) for _, _, cost in self.work(each))
+        return number * sum(cost for _, _, cost in self.work())
 
-    def work(self, number: int) -> Iterator[tuple[str, float, float]]:
+    def work(self) -> Iterator[tuple[str, float, float]]:
         """What is done for one picture: the kind of each run, its speed-up, and its cost in ordinary runs."""
         yield PLAIN, 1.0, 1.0
         yield from ((FAST, speedup, 1 / speedup) for speedup in self.speedups)
@@ -109,7 +109,7 @@ class Calibration:
         """Add one picture at every speed; nothing is kept of one that is stopped half-way."""
         done = self._effort.before(number)
         truth, fast, results = torch.empty(0), dict[float, FastRun](), dict[Key, torch.Tensor]()
-        for kind, speedup, cost in self._effort.work(number):
+        for kind, speedup, cost in self._effort.work():
             what = f"picture {number + 1} of {self._effort.pictures}, {kind.format(f'{speedup:g}')}"
             self._progress(done / self._effort.runs, cost / self._effort.runs, what)
             done += cost
@@ -122,7 +122,7 @@ class Calibration:
             else:
                 run = self._runs.fast(number, self._schedule(speedup))
                 results[kind, speedup] = run.result
-                fast.setdefault(speedup, run)
+                fast[speedup] = run
         if len(next(iter(fast.values())).times) <= FEWEST_STEPS + 1:
             raise FRDiffError(f"Auto-FR needs more than {FEWEST_STEPS} steps; set more steps.")
         levels = self._runs.levels(list(results.values()), truth)

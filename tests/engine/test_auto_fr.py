@@ -182,7 +182,7 @@ def test_what_it_says_it_costs_is_what_it_costs(sampler, effort):
 def test_no_more_is_remembered_than_the_results_of_one_picture(sampler):
     known = calibration(sampler, SMALL)
     known.run(lambda file: None)
-    assert known._runs.most_alive <= len(list(SMALL.work(0))) and not known._runs.alive
+    assert known._runs.most_alive <= len(list(SMALL.work())) and not known._runs.alive
 
 
 class Stopped(BaseException):
@@ -238,5 +238,5 @@ def test_too_few_steps_are_refused(sampler):
 
 
 def test_the_kinds_of_runs_of_a_picture():
-    kinds = [kind for kind, *_ in SMALL.work(0)]
+    kinds = [kind for kind, *_ in SMALL.work()]
     assert len(kinds) == 5 and kinds.count(FEWER) == 1
