@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import torch
 
-from bench.methods import fewer_steps
-from bench.quality import PSNR_LIMIT, psnr
 from bench.usual_settings import SETTINGS, Setting, groups
 from setup.in_process import DemoModel
 
-from ...frdiff.planning.presets import for_speedup
-from ...frdiff.planning.prior import FEWEST
-from .usual import case_of, scheduled, together
+from ...frdiff.planning.prior import FEWEST, PriorSchedule
+from ..calibrate.held_out import HeldOut
 
 NAMES = (
     "unet dpmpp_2m karras 20 cfg 7", "unet euler simple 20 cfg 4", "unet er_sde simple 30 cfg 4",
@@ -39,19 +35,6 @@ def counts(host: Any) -> None:
 
 def _levels(host: Any, setting: Setting) -> dict[int, torch.Tensor]:
     """By count, the PSNR of each pair (P) to the uncached picture."""
-    demo = DemoModel(host, setting.model)
-    case, found = case_of(host, {}, demo, setting), {}
-    for group in groups(DRAW, PAIRS):
-        positive = together(demo, group.prompts)
-        latent = case.latent.expand(len(group.prompts), -1, -1, -1)
-
-        def pictures(make: Any, positive: Any = positive, latent: Any = latent, seed: int = group.seed) -> torch.Tensor:
-            with torch.inference_mode():
-                made = make(replace(case, latent=latent))(seed, positive)[0]
-                return demo.vae.decode(made).movedim(-1, 1).nan_to_num()
-
-        plain = pictures(fewer_steps(1))
-        for count in range(FEWEST, setting.steps):
-            level = psnr(pictures(scheduled(for_speedup(setting.steps / count))), plain).clamp(max=PSNR_LIMIT)
-            found.setdefault(count, []).append(level)
-    return {count: torch.cat(levels) for count, levels in found.items()}
+    runs = HeldOut(host, DemoModel(host, setting.model), setting, groups(DRAW, PAIRS))
+    counts = range(FEWEST, setting.steps)
+    return {count: torch.tensor(runs.levels(PriorSchedule("dial", speedup=setting.steps / count))) for count in counts}
