@@ -16,6 +16,7 @@ from .probes import (
     NOWHERE,
     TINY,
     Positions,
+    Window,
     found,
     indices_of,
     is_latent,
@@ -25,6 +26,7 @@ from .probes import (
     sampled,
     samples_of,
     scale_of,
+    shown_by,
     taken,
 )
 
@@ -65,15 +67,14 @@ class _Known:
     """What is known of one kind of call.
 
     What its conditions were, and how many times larger than the latent its inputs; where these lay in the evaluation
-    before, by their order; the evaluation in which each place was first seen; and the inputs that lie nowhere, or may
-    lie at several places, and are told apart by going on from each other.
+    before, by their order; and the inputs that lie nowhere, or may lie at several places, and are told apart by going
+    on from each other.
     """
 
     asked: int = 0
     conditions: list[list[torch.Tensor]] = field(default_factory=list[list[torch.Tensor]])
     scales: list[float] = field(default_factory=lambda: [1.0])
     guesses: dict[int, Positions] = field(default_factory=dict[int, Positions])
-    places: dict[Hashable, int] = field(default_factory=dict[Hashable, int])
     branches: dict[Hashable, dict[int, _Sight]] = field(default_factory=dict[Hashable, dict[int, _Sight]])
 
 
@@ -90,6 +91,8 @@ class Places:
         self._evaluation = 0
         self._x: torch.Tensor | None = None
         self._known: dict[Hashable, _Known] = {}
+        # The evaluation in which each place of a kind was first seen.
+        self._first: dict[Hashable, dict[Hashable, int]] = {}
         self._indices: dict[Hashable, tuple[torch.Tensor, ...]] = {}
 
     def begin(self, x: object) -> None:
@@ -100,23 +103,31 @@ class Places:
             for known in self._known.values():
                 known.asked = 0
 
-    def of(self, kind: Hashable, x: object, conditioning: object = None) -> tuple[Hashable, bool]:
+    def of(
+        self, kind: Hashable, x: object, conditioning: object = None, window: Window = None
+    ) -> tuple[Hashable, bool]:
         """What a call with input `x` (R, C, ...) is about, the same in every run, and whether that is new for its kind.
 
         That is which of the kind's conditions it was given, by the tensors in `conditioning`, and the place of its
-        input. None is the first conditions and the whole latent, once for each, or what cannot be looked at.
+        input. None is the first conditions and the whole latent, once for each, or what cannot be looked at. Inputs of
+        different windows, which the host tells, are looked at apart from each other, and where these say that they lie.
         """
         with self._lock:
             if self._x is None and is_latent(x):
                 self._x = x
-            known = self._known.setdefault(kind, _Known())
-            about = self._about(known, x, conditioning)
-            first = known.places.setdefault(about, self._evaluation)
-            return about, first == self._evaluation and any(each < first for each in known.places.values())
+            known = self._known.setdefault((kind, window), _Known())
+            condition, place = self._condition_and_place(known, x, conditioning, window)
+            places = self._first.setdefault((kind, condition), {})
+            first = places.setdefault((window, place), self._evaluation)
+            return (condition, place) if condition else place, first == self._evaluation and len(places) > 1
 
-    def _about(self, known: _Known, x: object, conditioning: object) -> Hashable:
+    def _condition_and_place(
+        self, known: _Known, x: object, conditioning: object, window: Window
+    ) -> tuple[int, Hashable]:
         parts = [self._sampled(each) for each in tensors_in(conditioning) if is_plain(each)]
         count, latent, guess = len(parts), self._x, known.guesses.get(known.asked, ())
+        if not guess and window and is_latent(x) and latent is not None:
+            guess = shown_by(window, x.shape, latent.shape)
         known.asked += 1
         if is_latent(x) and latent is not None:
             looked_at = [(x, probes_of(x.shape)), (latent, probes_of(latent.shape))] + [(latent, guess)] * bool(guess)
@@ -124,7 +135,7 @@ class Places:
         seen = read(parts)
         condition = _index_of(seen[:count], known.conditions, _alike)
         place = self._place(known, x, latent, seen[count:], guess) if is_latent(x) and latent is not None else None
-        return (condition, place) if condition else place
+        return condition, place
 
     def _place(
         self, known: _Known, x: torch.Tensor, latent: torch.Tensor, seen: list[torch.Tensor], guess: Positions

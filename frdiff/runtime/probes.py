@@ -23,6 +23,8 @@ TINY = 1e-30
 # Places in a latent (B, C, ...): the row of the batch times the size of the rest, plus the place in the rest.
 Positions = tuple[int, ...]
 NOWHERE = -1
+# What a host says that an input shows: a dimension of the latent, and which of its places; None where it says nothing.
+Window = tuple[int, tuple[int, ...]] | None
 
 
 def is_latent(x: object) -> TypeGuard[torch.Tensor]:
@@ -36,6 +38,24 @@ def probes_of(shape: torch.Size) -> Positions:
     count = min(PROBES, size)
     places = [int((i + (i + 1) * SPREAD % 1) * size / count) for i in range(count)]
     return tuple(row * size + place for row in range(shape[0]) for place in places)
+
+
+def shown_by(window: Window, shape: torch.Size, of_latent: torch.Size) -> Positions:
+    """The positions in a latent (B, C, ...) that the probes of an input (R, C, ...) stand for, by a window's account.
+
+    Nothing where the input's shape is not the window's; its rows are the latent's, once for each condition.
+    """
+    if window is None:
+        return ()
+    dim, places = window
+    expected = [*of_latent[1:]]
+    if 2 <= dim < len(of_latent):
+        expected[dim - 1] = len(places)
+    if not 2 <= dim < len(of_latent) or [*shape[1:]] != expected or max(places) >= of_latent[dim]:
+        return ()
+    at = [np.array(each) for each in np.unravel_index(probes_of(shape), (shape[0], *shape[2:]))]
+    at[0], at[dim - 1] = at[0] % of_latent[0], np.array(places)[at[dim - 1]]
+    return tuple(map(int, np.ravel_multi_index(at, (of_latent[0], *of_latent[2:]))))
 
 
 def samples_of(sizes: torch.Size) -> Positions:

@@ -15,13 +15,18 @@ from ..store import Stream
 from .budget import MemoryBudget
 from .follower import Evaluation
 
+# Windows that the host moves by turns come back here and there: so many evaluations in a row show that they stay.
+STEADY = 3
+
 
 class ReuseCheck:
     """Says why calls cannot be answered as planned.
 
     Guidance enlarges the difference between conditions, so that the forecast of one must not meet the truth of
-    another: the first call of an evaluation decides for all that were made in the evaluation before. Its caller holds
-    the session's lock.
+    another: the first call of an evaluation decides for all that were made in the evaluation before. So must not the
+    forecasts of some windows meet the truth of others: once what the network is shown has moved to where nothing new
+    enough was remembered, all is computed until it has stayed for some evaluations. Its caller holds the session's
+    lock.
     """
 
     def __init__(self, stages: NetworkStages, budget: MemoryBudget) -> None:
@@ -30,24 +35,30 @@ class ReuseCheck:
         self._before: Mapping[Hashable, torch.nn.Module] = {}
         self._callers: dict[Hashable, torch.nn.Module] = {}
         self._common: Reason | None = None
+        self._moved, self._steady = False, STEADY
 
     def begin(self, evaluation: Evaluation) -> None:
         """Start an evaluation."""
         self._evaluation = evaluation
         self._before, self._callers = self._callers, {}
+        self._steady = 0 if self._moved else self._steady + 1
+        self._moved = False
         self._newest = self._budget.store.newest
 
     def obstacle(self, key: Hashable, call: NetworkCall) -> Reason | None:
         """Why a call of the stream `key` has to be computed in full, None where it can be answered as planned."""
         first = not self._callers
         self._callers[key] = call.network
-        if self._evaluation.plan.kind is StepKind.FULL:
-            return None
         own = self._of(key, call.network) or self._of_latent(key, call)
         if own is UNSEEN and call.elsewhere:
             own = MOVED
+        # In the first evaluation all is new.
+        self._moved |= own is MOVED and self._evaluation.number > 1
+        if self._evaluation.plan.kind is StepKind.FULL:
+            return None
         if first:
-            self._common = own or next(filter(None, map(self._of, self._before, self._before.values())), None)
+            obstacles = map(self._of, self._before, self._before.values())
+            self._common = own or (MOVED if self._steady < STEADY else next(filter(None, obstacles), None))
         # A condition that is new and comes late cannot take back what the others were answered.
         return self._common or own
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ...frdiff.runtime.places import Places
+from ...frdiff.runtime.probes import Window
 
 # Calls at noise levels that differ from their evaluation's by this factor or less are of the same kind.
 SAME_LEVEL = 1.05
@@ -39,9 +40,9 @@ class Streams:
         `conditioning` holds what else the network is given; without it neither that nor the input is looked at, and
         calls of the same kind are told apart by their order alone.
         """
-        kind = call_key(x, options, control, model, self._names), self._level(sigma)
-        about, elsewhere = (None, False) if conditioning is None else self._places.of(kind, x, conditioning)
-        return self._numbers.numbered((kind, about), network), elsewhere
+        kind, window = (call_key(x, options, control, model, self._names), self._level(sigma)), _window(options)
+        about, elsewhere = (None, False) if conditioning is None else self._places.of(kind, x, conditioning, window)
+        return self._numbers.numbered((kind, window, about), network), elsewhere
 
     def _level(self, sigma: float) -> int:
         """How far the call's noise level is from that of its evaluation, in steps that are felt."""
@@ -88,11 +89,10 @@ def condition_names(guider: Any) -> dict[Any, str]:
 def call_key(
     x: torch.Tensor, options: dict[str, Any], control: Any, model: Any, names: Mapping[Any, str]
 ) -> Hashable:
-    """What makes two calls comparable: conditions, shape, device, window, attention patches, hooks and control.
+    """What makes two calls comparable: conditions, shape, device, attention patches, hooks and control.
 
     With the conditions' `names` it is the same in every run.
     """
-    window = options.get("context_window")
     patches = options.get("patches_replace", {})
     return (
         # Other packs' guiders may draw ids anew at each step: what such a condition holds will tell.
@@ -100,13 +100,22 @@ def call_key(
         tuple(options.get("cond_or_uncond", ())),
         x.shape,
         x.device,
-        # Another pack's own window may be anything.
-        tuple(getattr(window, "index_list", ())) if window is not None else None,
         tuple(sorted(f"{name} {place}" for name, places in patches.items() for place in places)) if patches else (),
         _hook_strengths(model),
         # A ControlNet outside its range gives nothing, and the network another output.
         tuple(sorted(name for name, given in control.items() if any(r is not None for r in given))) if control else (),
     )
+
+
+def _window(options: Mapping[str, Any]) -> Window:
+    """What the host's own context windows show the network; another pack's window may be anything."""
+    window = options.get("context_window")
+    if window is None:
+        return None
+    # Newer hosts put a frame before the window, so that a causal codec's first frame is none of the shown ones.
+    anchor = getattr(window, "causal_anchor_index", None)
+    anchors = () if anchor is None or anchor < 0 else (anchor,)
+    return getattr(window, "dim", 0), (*anchors, *getattr(window, "index_list", ()))
 
 
 def _hook_strengths(model: Any) -> Hashable:

@@ -21,10 +21,11 @@ from setup.in_process import DemoModel
 from ...frdiff.forecasting.rules import REUSE
 from ...frdiff.planning.presets import for_speedup
 
-# Between these EasyCache's threshold is halved so many times, to come near the dial's cost; so near is the same cost.
+# Between these EasyCache's threshold is halved at most so many times, to come near the dial's cost; so near is near
+# enough to stop, and the same cost.
 THRESHOLDS = (0.02, 1.0)
 HALVINGS = 7
-SAME_COST = 1.1
+NEAR_COST, SAME_COST = 1.02, 1.1
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,8 @@ def at_cost(swept: Callable[[float], Found], cost: float) -> Found:
     for _ in range(HALVINGS):
         middle = math.sqrt(low * high)
         tried.append(swept(middle))
+        if cost / NEAR_COST <= tried[-1].cost <= cost * NEAR_COST:
+            break
         if tried[-1].cost > cost:
             low = middle
         else:

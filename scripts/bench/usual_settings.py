@@ -12,7 +12,7 @@ from demo.training_data import STYLES, favoured_names, split_words
 BATCH = 8
 KINDS = ("known", "paired", "noise")
 UNKNOWN_WORDS = ("of", "a", "cinematic", "portrait", "masterpiece", "ancient", "neon", "with", "misty", "detailed")
-EMPTY_LATENTS = {"unet": (4, 16, 16), "dit": (4, 16, 16), "rough": (3, 32, 32)}
+EMPTY_LATENTS = {"unet": (4, 16, 16), "dit": (4, 16, 16), "rough": (3, 32, 32), "video": (16, 5, 10, 10)}
 
 
 def _settings(model: str, *rows: str) -> list[Setting]:

@@ -15,7 +15,7 @@ import torch
 
 from bench.methods import Case, dial, fewer_steps
 from bench.timing import CallCounter, counted_calls
-from bench.usual_settings import KINDS, Group
+from bench.usual_settings import EMPTY_LATENTS, KINDS, Group
 from demo.clips import MOTIONS, clip_names
 from setup import ScriptError
 from setup.in_process import DemoModel
@@ -28,7 +28,6 @@ SHIFTS = (5, 8)
 CFG, SCHEDULER = 5.0, "simple"
 # Clips of different prompts in one run.
 BATCH = 5
-EMPTY_LATENT = (16, 5, 10, 10)
 MEASURES = {"psnr": psnr, "worst_frame": worst_frame, "flicker": flicker, "path_error": path_error}
 
 
@@ -68,12 +67,12 @@ def measure(host: Any, presets: Mapping[str, Any], arguments: Any, say: Callable
     return rows
 
 
-def drawn(draw: str, pairs: int) -> list[Group]:
+def drawn(draw: str, pairs: int, batch: int = BATCH) -> list[Group]:
     """`pairs` prompts in groups of one seed; each draw has its own, and motions turn."""
     chance = random.Random(draw)
     motions = [list(MOTIONS)[i % len(MOTIONS)] for i in range(pairs)]
     prompts = [f"{chance.choice(clip_names())} {motion}" for motion in motions]
-    parts = [tuple(prompts[start : start + BATCH]) for start in range(0, pairs, BATCH)]
+    parts = [tuple(prompts[start : start + batch]) for start in range(0, pairs, batch)]
     return [Group(part, KINDS[:1] * len(part), chance.randrange(2**31)) for part in parts]
 
 
@@ -83,7 +82,7 @@ def compare(
 ) -> list[dict[str, Any]]:  # fmt: skip
     """The rows of one setting."""
     model = shifted(host, demo.model, setting.shift)
-    latent = torch.zeros(1, *EMPTY_LATENT)
+    latent = torch.zeros(1, *EMPTY_LATENTS["video"])
     case = Case(host, presets, model, demo.encode(""), latent, setting.steps, setting.sampler, CFG, SCHEDULER)
     network, by_group = demo.model.model.diffusion_model, []
     short = replace(case, steps=2)

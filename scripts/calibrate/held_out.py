@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from bench.methods import fewer_steps
+from bench.methods import Case, fewer_steps
 from bench.quality import PSNR_LIMIT, psnr
-from bench.usual_settings import BATCH, EMPTY_LATENTS, Group, groups
+from bench.usual_settings import BATCH, Group, groups
 from calibrate.worth import DIALS, DRAWS, SETTINGS
 from demo.setting import Setting
 from setup.in_process import DemoModel
@@ -26,6 +26,7 @@ from ...frdiff.schedule_files.choice import Wish, front
 from ...frdiff.schedule_files.model import BELOW, NEAR, ScheduleFile, quantile
 from ...nodes.calibration_request import HostRuns, Request
 from ..bench.usual import case_of, scheduled, together
+from ..bench.video import drawn, shifted
 
 # Mean PSNR in dB, and the worst pair; then what was said by error, and what was held out.
 HEAD_MEANS = (
@@ -37,6 +38,7 @@ HEAD_WORDS = (
     "|---|---|---|---|---|---|---|",
 )
 METHODS = ("fewer", "ours")
+VIDEO, SHIFT = "video", 8.0
 
 
 def table(host: Any, arguments: argparse.Namespace) -> int:
@@ -45,7 +47,7 @@ def table(host: Any, arguments: argparse.Namespace) -> int:
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
     for text in SETTINGS:
         model, sampler, scheduler, steps, cfg = text.split()
-        if arguments.only not in (None, model):
+        if not text.startswith(arguments.only):
             continue
         setting = Setting(model, sampler, scheduler, int(steps), float(cfg))
         found.append({"setting": str(setting), **measure(host, setting, arguments.effort, arguments.pairs)})
@@ -59,9 +61,11 @@ def table(host: Any, arguments: argparse.Namespace) -> int:
 def measure(host: Any, setting: Setting, effort: str, pairs: int) -> dict[str, Any]:
     """Levels of each held-out pair: at each dial, and of each point by error."""
     demo = DemoModel(host, setting.model)
-    file = calibration(demo, setting, effort)
-    held_out = groups(DRAWS[1], pairs)
-    runs = HeldOut(host, demo, setting, held_out)
+    case = case_of(host, {}, demo, setting)
+    if setting.model == VIDEO:
+        case = replace(case, model=shifted(host, demo.model, SHIFT))
+    file = calibration(demo, case, setting, effort)
+    runs = HeldOut(demo, case, _groups(setting, DRAWS[1], pairs))
     dials = {
         f"{dial:g}": {"fewer": runs.fewer(dial), "ours": runs.levels(calibrated(file, Wish(dial)))} for dial in DIALS
     }
@@ -73,13 +77,18 @@ def measure(host: Any, setting: Setting, effort: str, pairs: int) -> dict[str, A
     return {"dials": dials, "by_error": said}
 
 
-def calibration(demo: DemoModel, setting: Setting, effort: str) -> ScheduleFile:
+def _groups(setting: Setting, draw: str, pairs: int) -> list[Group]:
+    """Pictures or clips of a draw in batches of one size."""
+    return drawn(draw, pairs, BATCH) if setting.model == VIDEO else groups(draw, pairs)
+
+
+def calibration(demo: DemoModel, case: Case, setting: Setting, effort: str) -> ScheduleFile:
     """What FRDiff Auto-FR makes of a setting, with prompts of a draw of its own, in batches as what is held out."""
     asked = EFFORTS[effort]
-    first, *others = [together(demo, group.prompts) for group in groups(DRAWS[0], asked.pictures)]
+    first, *others = [together(demo, group.prompts) for group in _groups(setting, DRAWS[0], asked.pictures)]
     batch = min(BATCH, asked.pictures)
     request = Request(
-        demo.model, first, demo.encode(""), {"samples": torch.zeros(batch, *EMPTY_LATENTS[setting.model])}, 1,
+        case.model, first, case.negative, {"samples": _repeated(case.latent, batch)}, 1,
         setting.steps, setting.cfg, setting.sampler, setting.scheduler, effort, "worth", 2.0,
         **{f"positive_{number}": more for number, more in enumerate(others, 2)}, vae=demo.vae,
     )  # fmt: skip
@@ -92,9 +101,8 @@ def calibration(demo: DemoModel, setting: Setting, effort: str) -> ScheduleFile:
 class HeldOut:
     """Runs of pairs that nothing was calibrated on."""
 
-    def __init__(self, host: Any, demo: DemoModel, setting: Setting, held_out: Sequence[Group]) -> None:
-        self._demo, self._groups, self._case = demo, held_out, case_of(host, {}, demo, setting)
-        self._steps = setting.steps
+    def __init__(self, demo: DemoModel, case: Case, held_out: Sequence[Group]) -> None:
+        self._demo, self._case, self._groups = demo, case, held_out
         self._plain = [self._pictures(fewer_steps(1), group) for group in held_out]
         self._known: dict[float, list[float]] = {}
 
@@ -106,7 +114,7 @@ class HeldOut:
 
     def fewer(self, dial: float) -> list[float]:
         """The same of plain runs of as many steps, or the part of one more."""
-        return self._compared(fewer_steps(math.ceil(self._steps / dial) / self._steps))
+        return self._compared(fewer_steps(math.ceil(self._case.steps / dial) / self._case.steps))
 
     def _compared(self, make: Any) -> list[float]:
         pairs = zip(self._groups, self._plain, strict=True)
@@ -114,10 +122,15 @@ class HeldOut:
         return torch.cat(found).tolist()
 
     def _pictures(self, make: Any, group: Group) -> torch.Tensor:
-        case = replace(self._case, latent=self._case.latent.expand(len(group.prompts), -1, -1, -1))
+        case = replace(self._case, latent=_repeated(self._case.latent, len(group.prompts)))
         with torch.inference_mode():
             latent = make(case)(group.seed, together(self._demo, group.prompts))[0]
             return self._demo.vae.decode(latent).movedim(-1, 1).nan_to_num()
+
+
+def _repeated(latent: torch.Tensor, count: int) -> torch.Tensor:
+    """An empty latent (1, C, ...) so many times."""
+    return latent.expand(count, *latent.shape[1:])
 
 
 def means(found: dict[str, Any]) -> list[str]:

@@ -16,7 +16,7 @@ from setup.inside import inside
 
 SETTINGS = (
     "unet dpmpp_2m karras 20 8", "rough euler simple 20 5", "dit euler simple 20 4", "rough dpmpp_2m simple 20 5",
-    "unet dpmpp_2m karras 28 8", "dit dpmpp_2m simple 20 5",
+    "unet dpmpp_2m karras 28 8", "dit dpmpp_2m simple 20 5", "video euler simple 20 5",
 )  # fmt: skip
 PAIRS = 32
 DIALS = (1.5, 2.0, 3.0)
@@ -26,7 +26,7 @@ DRAWS = ("report-16a", "report-16b")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command line."""
-    parser.add_argument("--only", metavar="MODEL", help="one model's rows alone")
+    parser.add_argument("--only", metavar="START", default="", help="the rows that begin so, as 'unet', alone")
     parser.add_argument("--pairs", type=int, default=PAIRS, metavar="N", help=f"held-out pairs ({PAIRS})")
     parser.add_argument("--effort", default="normal", help="the effort of the calibration (normal)")
     parser.add_argument("--json", type=Path, default=ROOT / "output" / "calibration.json", help="where the figures go")

@@ -28,6 +28,6 @@ def lasting(report):
     return [reason for reason in report.reasons if reason.code not in ("reuse-not-cheaper", "unsteady-times")]
 
 
-def call(engine, stream, network, run, x=None):
+def call(engine, stream, network, run, x=None, elsewhere=False):
     """What an engine answers to one network call."""
-    return engine.call(NetworkCall(stream, network, run, x))
+    return engine.call(NetworkCall(stream, network, run, x, elsewhere=elsewhere))

@@ -157,6 +157,23 @@ def test_without_a_latent_the_first_call_stands_for_it():
         assert places.of("kind", x)[0] is None and places.of("kind", x.flip(-1))[0] is not None
 
 
+def test_a_window_that_the_host_tells_stays_where_its_noise_is_that_of_another():
+    """FreeNoise begins with the same noise in several frames, which are different ones an evaluation later."""
+    run = Run((1, 4, 9, 6, 6))
+    run.x[:, :, 5:9] = run.x[:, :, [2, 0, 3, 1]]
+    windows = [(0, 1, 2, 3, 4), (0, 3, 4, 5, 6), (4, 5, 6, 7, 8)]
+    asked, noise = [], run.noise
+    for run.noise in (0.0, noise, noise):
+        x = run.begin()
+        asked.append([run.places.of("kind", x[:, :, frames].repeat(2, 1, 1, 1, 1), None, (2, frames))
+                      for frames in windows])  # fmt: skip
+    assert [about for about, _ in asked[0]] == [about for about, _ in asked[1]] == [about for about, _ in asked[2]]
+    assert not any(elsewhere for evaluation in asked[1:] for _, elsewhere in evaluation)
+    # A window that was not asked for is elsewhere, and what does not fit its window is found as all else is.
+    assert run.places.of("kind", x[:, :, 1:6], None, (2, (1, 2, 3, 4, 5)))[1]
+    assert run.places.of("kind", x[:, :, 1:6], None, (2, (1, 2, 3)))[0] is not None
+
+
 def test_conditions_are_told_apart_by_what_they_hold():
     generator = torch.Generator().manual_seed(0)
     one, other = (torch.randn(1, 77, 32, generator=generator) for _ in range(2))

@@ -31,13 +31,19 @@ class Network(torch.nn.Module):
         return torch.full((1, 2), sigma)
 
 
-def run(evaluations, schedule=None):
-    """What was computed, as (sigma, condition), and the report; `evaluations` are a sigma and its conditions each."""
+def run(evaluations, schedule=None, moved=""):
+    """What was computed, as (sigma, condition), and the report; `evaluations` are a sigma and its conditions each.
+
+    Those that are `moved` are about another part of the latent than was asked for before.
+    """
+    seen = set()
     network, session = Network(), start(schedule or Skipping("skipping"), SIGMAS)
     for sigma, keys in evaluations:
         session.begin_evaluation(sigma)
         for key in keys:
-            call(session, key, network, lambda key=key, sigma=sigma: network(key, sigma))
+            elsewhere = key in moved and key not in seen
+            call(session, key, network, lambda key=key, sigma=sigma: network(key, sigma), elsewhere=elsewhere)
+            seen.add(key)
     return network.computed, session.close()
 
 
@@ -69,3 +75,14 @@ def test_conditions_that_stay_are_always_answered_alike(schedule):
     computed, report = run([(sigma, "abc") for sigma in SIGMAS[:-1]], schedule)
     for record in report.records:
         assert sum(sigma == record.sigma for sigma, _ in computed) == record.calls in (0, 3)
+
+
+def test_windows_of_a_step_are_answered_alike_once_they_have_moved():
+    """The forecasts of some must not meet the truth of others."""
+    windows = [(8.0, "ab"), (6.0, "an"), (4.0, "nb"), (3.0, "nb"), (2.0, "nb"), (1.0, "nb")]
+    computed, report = run(windows, moved="n")
+    # At 6 the first could not know of the second. Then all is computed until they have stayed for three evaluations.
+    after = [(sigma, key) for sigma in (4.0, 3.0, 2.0) for key in "nb"]
+    assert computed == [(8.0, "a"), (8.0, "b"), (6.0, "n"), *after]
+    assert [record.kind for record in report.records] == ["full"] * 5 + ["skip"]
+    assert [reason.code for reason in report.reasons][:1] == ["moved"]
