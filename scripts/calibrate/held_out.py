@@ -20,7 +20,7 @@ from demo.setting import Setting
 from setup.in_process import DemoModel
 
 from ...frdiff.auto_fr.calibrate import EFFORTS, Calibration
-from ...frdiff.planning.prior import PriorSchedule
+from ...frdiff.planning.schedule import Schedule
 from ...frdiff.schedule_files.calibrated import calibrated
 from ...frdiff.schedule_files.choice import Wish, front
 from ...frdiff.schedule_files.model import BELOW, NEAR, ScheduleFile, quantile
@@ -104,13 +104,14 @@ class HeldOut:
     def __init__(self, demo: DemoModel, case: Case, held_out: Sequence[Group]) -> None:
         self._demo, self._case, self._groups = demo, case, held_out
         self._plain = [self._pictures(fewer_steps(1), group) for group in held_out]
-        self._known: dict[float, list[float]] = {}
+        self._known: dict[Schedule, list[float]] = {}
 
-    def levels(self, schedule: PriorSchedule) -> list[float]:
-        """PSNR in dB of each pair with a schedule; the same one is run once."""
-        if schedule.speedup not in self._known:
-            self._known[schedule.speedup] = self._compared(scheduled(schedule))
-        return self._known[schedule.speedup]
+    def levels(self, schedule: Schedule) -> list[float]:
+        """PSNR in dB of each pair with a schedule; the same one, whatever it is called, is run once."""
+        schedule = replace(schedule, name="")
+        if schedule not in self._known:
+            self._known[schedule] = self._compared(scheduled(schedule))
+        return self._known[schedule]
 
     def fewer(self, dial: float) -> list[float]:
         """The same of plain runs of as many steps, or the part of one more."""

@@ -10,12 +10,13 @@ import torch
 from PIL import Image, ImageDraw
 
 from bench.methods import Case, dial, fewer_steps
+from bench.usual_settings import EMPTY_LATENTS
 from setup.in_process import DemoModel
 
 from ...frdiff.reporting.metrics import psnr
 from ...nodes.panel.canvas import THEMES, font
 from ...nodes.panel.drawing import to_picture
-from ..bench.video import CFG, EMPTY_LATENT, SCHEDULER, drawn, shifted
+from ..bench.video import CFG, SCHEDULER, drawn, shifted
 
 # The first clip of the draw that the figures beside it are measured on.
 DRAW = "report-4"
@@ -31,8 +32,8 @@ def draw(host: Any, path: Path) -> None:
     """Write the picture of a clip, plain, at each dial, and with as many plain steps."""
     group, demo = drawn(DRAW, 1)[0], DemoModel(host, "video")
     case = Case(
-        host, {}, shifted(host, demo.model, SHIFT), demo.encode(""), torch.zeros(1, *EMPTY_LATENT), STEPS, SAMPLER, CFG,
-        SCHEDULER,
+        host, {}, shifted(host, demo.model, SHIFT), demo.encode(""), torch.zeros(1, *EMPTY_LATENTS["video"]), STEPS,
+        SAMPLER, CFG, SCHEDULER,
     )  # fmt: skip
     rows = [(words, demo.vae.decode(latent)[0]) for words, latent in clips(case, group.seed, demo, group.prompts[0])]
     path.parent.mkdir(exist_ok=True)

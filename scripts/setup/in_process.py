@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import importlib
 import sys
 from pathlib import Path
@@ -77,3 +78,16 @@ class DemoModel:
     def encode(self, text: str) -> Any:
         """A prompt as ComfyUI's CONDITIONING."""
         return self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text))
+
+
+def of_text_alone(video_model: Any) -> Any:
+    """A video MODEL without the channels of given pictures, which the host's windows do not cut in every version."""
+    import torch
+
+    model, base = video_model.clone(), video_model.model
+    # The core's config of a model does not like to be copied.
+    model.model = copy.deepcopy(base, {id(base.model_config): base.model_config})
+    entry = model.model.diffusion_model.patch_embedding
+    channels = base.latent_format.latent_channels
+    entry.weight = torch.nn.Parameter(entry.weight[:, :channels].contiguous(), requires_grad=False)
+    return model

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from subjects import Subject, copied, extra_node, node_class, relative
+from subjects import Subject, extra_node, node_class, relative
 
-from setup.in_process import DemoModel
+from setup.in_process import DemoModel, of_text_alone
 
 STEPS, CFG, SHIFT, FRAMES = 20, 5.0, 8.0, 17
 
@@ -138,15 +138,6 @@ def test_video_from_pictures(video, clip, name):
     frames = [video.frames(latent)[0] for latent in (plain, ours)]
     errors = [(frame - clip[0]).square().mean().item() for frame in frames]
     assert errors[0] < 0.02 and errors[1] < 1.5 * errors[0] + 1e-4
-
-
-def of_text_alone(model):
-    """The same model without the channels of given pictures, which the host's windows do not cut in every version."""
-    model = model.clone()
-    model.model = copied(model.model)
-    entry = model.model.diffusion_model.patch_embedding
-    entry.weight = torch.nn.Parameter(entry.weight[:, :16].contiguous(), requires_grad=False)
-    return model
 
 
 @pytest.mark.parametrize("freenoise", [True, False], ids=["noise in common", "noise of their own"])
