@@ -48,10 +48,9 @@ def shown_by(window: Window, shape: torch.Size, of_latent: torch.Size) -> Positi
     if window is None:
         return ()
     dim, places = window
-    expected = [*of_latent[1:]]
-    if 2 <= dim < len(of_latent):
-        expected[dim - 1] = len(places)
-    if not 2 <= dim < len(of_latent) or [*shape[1:]] != expected or max(places) >= of_latent[dim]:
+    if not 2 <= dim < len(of_latent) or not all(0 <= place < of_latent[dim] for place in places):
+        return ()
+    if shape[1:] != (*of_latent[1:dim], len(places), *of_latent[dim + 1 :]):
         return ()
     at = [np.array(each) for each in np.unravel_index(probes_of(shape), (shape[0], *shape[2:]))]
     at[0], at[dim - 1] = at[0] % of_latent[0], np.array(places)[at[dim - 1]]

@@ -112,10 +112,11 @@ def _window(options: Mapping[str, Any]) -> Window:
     window = options.get("context_window")
     if window is None:
         return None
-    # Newer hosts put a frame before the window, so that a causal codec's first frame is none of the shown ones.
+    # Newer hosts put a frame before the window, so that the first frame of a causal codec is none of the window's.
     anchor = getattr(window, "causal_anchor_index", None)
-    anchors = () if anchor is None or anchor < 0 else (anchor,)
-    return getattr(window, "dim", 0), (*anchors, *getattr(window, "index_list", ()))
+    anchors = (anchor,) if isinstance(anchor, int) and anchor >= 0 else ()
+    dim, places = getattr(window, "dim", 0), (*anchors, *getattr(window, "index_list", ()))
+    return dim if all(isinstance(each, int) for each in (dim, *places)) else 0, places
 
 
 def _hook_strengths(model: Any) -> Hashable:

@@ -171,7 +171,8 @@ def test_a_window_that_the_host_tells_stays_where_its_noise_is_that_of_another()
     assert not any(elsewhere for evaluation in asked[1:] for _, elsewhere in evaluation)
     # A window that was not asked for is elsewhere, and what does not fit its window is found as all else is.
     assert run.places.of("kind", x[:, :, 1:6], None, (2, (1, 2, 3, 4, 5)))[1]
-    assert run.places.of("kind", x[:, :, 1:6], None, (2, (1, 2, 3)))[0] is not None
+    for window in ((2, (1, 2, 3)), (0, (1, 2, 3, 4, 5)), (9, ()), (2, (-4, 2, 3, 4, 50))):
+        assert run.places.of("kind", x[:, :, 1:6], None, window)[0] is not None
 
 
 def test_conditions_are_told_apart_by_what_they_hold():

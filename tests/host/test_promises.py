@@ -4,6 +4,7 @@ import ast
 import hashlib
 import json
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -325,6 +326,12 @@ def test_19_a_changed_call_has_its_own_stream(subject, pack):
         key(x, {**base, "cond_or_uncond": [1]}, None, model, {}), key(x[..., :4], base, None, model, {}),
     ]  # fmt: skip
     assert len(set(keys)) == len(keys)
+    # Another pack's window may be anything.
+    streams = __import__(f"{pack.__name__}.nodes.host.identity", fromlist=["Streams"]).Streams({})
+    streams.begin(1.0, x)
+    things = [types.SimpleNamespace(**each) for each in ({}, {"dim": None}, {"index_list": ["a"], "dim": 2})]
+    for thing in (1, "window", [2], *things):
+        assert streams.of(x, 1.0, {**base, "context_window": thing}, None, model, subject.network, {})
     # Some guiders draw ids anew at each step: conditions are known by what they hold.
     assert key(x, base, None, model, {}) == key(x, {**base, "uuids": ["b"]}, None, model, {})
     assert key(x, base, None, model, {}) == key(x, dict(base), {"input": [None]}, model, {})
