@@ -152,7 +152,7 @@ def test_what_is_said_of_the_benchmark_is_what_it_says():
 
 def test_the_chart_has_every_row_of_the_benchmark():
     page = usual.SOURCE.read_text(encoding="ascii")
-    table = page[page.index("## The settings that people use") : page.index("## Quality for time")]
+    table = page[page.index("## The settings that people use") : page.index("### At other dials")]
     settings = re.findall(r"^\| (?:unet|dit|rough) .* cfg ", table, re.M)
     assert len(usual.rows(page)) == len(settings) > 20
 
