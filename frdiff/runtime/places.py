@@ -127,7 +127,7 @@ class Places:
         parts = [self._sampled(each) for each in tensors_in(conditioning) if is_plain(each)]
         count, latent, guess = len(parts), self._x, known.guesses.get(known.asked, ())
         if not guess and window and is_latent(x) and latent is not None:
-            guess = shown_by(window, x.shape, latent.shape)
+            guess = known.guesses[known.asked] = shown_by(window, x.shape, latent.shape)
         known.asked += 1
         if is_latent(x) and latent is not None:
             looked_at = [(x, probes_of(x.shape)), (latent, probes_of(latent.shape))] + [(latent, guess)] * bool(guess)

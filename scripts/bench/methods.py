@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -36,6 +36,10 @@ class Case:
     sampler: str
     cfg: float
     scheduler: str = "normal"
+
+    def of(self, pictures: int) -> Case:
+        """The same with so many pictures in a run, of one empty latent (1, C, ...)."""
+        return replace(self, latent=self.latent.expand(pictures, *self.latent.shape[1:]))
 
 
 @dataclass(frozen=True)

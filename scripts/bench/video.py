@@ -106,7 +106,7 @@ def _of_group(
     case: Case, demo: DemoModel, group: Group, dials: Sequence[float], counter: CallCounter
 ) -> dict[float, dict[str, Found]]:
     """By dial and method, what the clips of a group are."""
-    case = replace(case, latent=case.latent.expand(len(group.prompts), -1, -1, -1, -1))
+    case = case.of(len(group.prompts))
     positive = together(demo, group.prompts)
 
     def run(make: Callable[[Case], Any]) -> tuple[torch.Tensor, int]:

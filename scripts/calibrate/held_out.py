@@ -88,7 +88,7 @@ def calibration(demo: DemoModel, case: Case, setting: Setting, effort: str) -> S
     first, *others = [together(demo, group.prompts) for group in _groups(setting, DRAWS[0], asked.pictures)]
     batch = min(BATCH, asked.pictures)
     request = Request(
-        case.model, first, case.negative, {"samples": _repeated(case.latent, batch)}, 1,
+        case.model, first, case.negative, {"samples": case.of(batch).latent}, 1,
         setting.steps, setting.cfg, setting.sampler, setting.scheduler, effort, "worth", 2.0,
         **{f"positive_{number}": more for number, more in enumerate(others, 2)}, vae=demo.vae,
     )  # fmt: skip
@@ -123,15 +123,10 @@ class HeldOut:
         return torch.cat(found).tolist()
 
     def _pictures(self, make: Any, group: Group) -> torch.Tensor:
-        case = replace(self._case, latent=_repeated(self._case.latent, len(group.prompts)))
+        case = self._case.of(len(group.prompts))
         with torch.inference_mode():
             latent = make(case)(group.seed, together(self._demo, group.prompts))[0]
             return self._demo.vae.decode(latent).movedim(-1, 1).nan_to_num()
-
-
-def _repeated(latent: torch.Tensor, count: int) -> torch.Tensor:
-    """An empty latent (1, C, ...) so many times."""
-    return latent.expand(count, *latent.shape[1:])
 
 
 def means(found: dict[str, Any]) -> list[str]:

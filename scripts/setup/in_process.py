@@ -80,13 +80,17 @@ class DemoModel:
         return self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text))
 
 
+def copied(base: Any) -> Any:
+    """A copy of a BaseModel with weights of its own; the core's config of a model does not like to be copied."""
+    return copy.deepcopy(base, {id(base.model_config): base.model_config})
+
+
 def of_text_alone(video_model: Any) -> Any:
     """A video MODEL without the channels of given pictures, which the host's windows do not cut in every version."""
     import torch
 
     model, base = video_model.clone(), video_model.model
-    # The core's config of a model does not like to be copied.
-    model.model = copy.deepcopy(base, {id(base.model_config): base.model_config})
+    model.model = copied(base)
     entry = model.model.diffusion_model.patch_embedding
     channels = base.latent_format.latent_channels
     entry.weight = torch.nn.Parameter(entry.weight[:, :channels].contiguous(), requires_grad=False)

@@ -1,6 +1,5 @@
 """Models with conditions and a latent, and what a user does with them."""
 
-import copy
 import importlib
 import math
 import sys
@@ -174,11 +173,6 @@ def video_subject(host, frames=3):
     positive, negative = ([[torch.randn(1, 9, 40, generator=generator), {}]] for _ in range(2))
     patcher = comfy.model_patcher.ModelPatcher(model, load_device=device, offload_device=torch.device("cpu"))
     return Subject(host, patcher, positive, negative, {"samples": torch.zeros(1, 16, frames, 8, 8)})
-
-
-def copied(base):
-    """A copy of a BaseModel with weights of its own; the core's config of a model does not like to be copied."""
-    return copy.deepcopy(base, {id(base.model_config): base.model_config})
 
 
 def fill(module, seed=0, scale=1.0):

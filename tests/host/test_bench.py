@@ -319,7 +319,7 @@ def test_the_rough_model_is_as_rough_as_it_says(host):
     setting = usual_settings.Setting("rough", "euler", "normal", 50, 5.0)
     (group,) = usual_settings.groups("rough", 2)
     case = usual.case_of(host, {}, demo, setting)
-    case = replace(case, latent=case.latent.expand(2, -1, -1, -1))
+    case = case.of(2)
     with torch.inference_mode():
         positive = usual.together(demo, group.prompts)
         latents = [methods.fewer_steps(part)(case)(group.seed, positive)[0] for part in (1, 0.5)]

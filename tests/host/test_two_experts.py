@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from subjects import Subject, copied, demo_subject, extra_node, node, relative
+from subjects import Subject, demo_subject, extra_node, node, relative
 
-from setup.in_process import DemoModel
+from setup.in_process import DemoModel, copied
 
 STEPS, CUT, CFG = 20, 10, 3.0
 
