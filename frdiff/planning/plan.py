@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 
 
 class StepKind(Enum):
@@ -72,12 +73,12 @@ class Plan:
     def __getitem__(self, place: int) -> StepPlan:
         return self.evaluations[place]
 
-    @property
+    @cached_property
     def by_evaluation(self) -> bool:
         """Whether a step has several evaluations with plans of their own."""
         return len(set(self.step_of_evaluation)) < len(self.evaluations)
 
-    @property
+    @cached_property
     def kinds(self) -> tuple[StepKind, ...]:
         """The kind of each evaluation."""
         return tuple(step.kind for step in self.evaluations)
@@ -93,19 +94,19 @@ class Plan:
         kinds = self.kinds
         return {kind: kinds.count(kind) for kind in StepKind}
 
-    @property
+    @cached_property
     def longest_gap(self) -> int:
         """The greatest number of evaluations from one full one to the next; 1 without any."""
         full = self.keyframes
         ends = [*full[1:], len(self)] if full else []
         return max((end - start for start, end in zip(full, ends, strict=True)), default=1)
 
-    @property
+    @cached_property
     def keeps_stages(self) -> bool:
         """Whether stages are remembered anywhere."""
         return any(step.keeps_stages for step in self.evaluations)
 
-    @property
+    @cached_property
     def reuses(self) -> bool:
         """Whether anything that is remembered is used again."""
         return self.keeps_stages or any(kind is not StepKind.FULL for kind in self.kinds)
