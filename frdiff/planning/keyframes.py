@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 
 # cost(before, last, next): of the steps between two neighbouring keyframes, given the keyframe before them.
 SegmentCost = Callable[[int, int, int], float]
+
+
+class CostModel(Protocol):
+    """The costs of a run by its flow times (N + 1) and by how much an error of each step (N) counts, if known."""
+
+    def __call__(self, times: Sequence[float], weight: Sequence[float] = (), /) -> SegmentCost: ...
 
 
 def best_keyframes(steps: int, cost: SegmentCost, longest_gap: int) -> list[tuple[int, ...]]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
-from .keyframes import SegmentCost, best_keyframes
+from .keyframes import CostModel, SegmentCost, best_keyframes
 
 Times = tuple[float, ...]
-# The cost model of a part, by its flow times.
-CostModel = Callable[[Times], SegmentCost]
 
 
 @lru_cache(maxsize=32)

@@ -14,7 +14,7 @@ from ..forecasting.rules import KRIGING, KRIGING_MODEL
 from ..reasons import NOT_NEAR, TOGETHER, Reason
 from ..sampler.noise_levels import EDGE
 from ..store import SAME_TIME
-from .keyframes import SegmentCost, best_keyframes
+from .keyframes import CostModel, SegmentCost, best_keyframes
 from .parts import shared
 from .plan import Plan
 from .run import SamplingRun
@@ -66,8 +66,7 @@ class PriorSchedule(Schedule):
             # What is made of early outputs is gone by the end, however many of them are left out in a row.
             found = (0, *range(run.length - passed - count + 1, run.length - passed))
         else:
-            by_differences = run.multistep and run.keeps_noise
-            found = _keyframes(run.times[passed:], weights[passed:], run.stochastic, by_differences, count)
+            found = _keyframes(run.times[passed:], weights[passed:], _cost_model_of(run), count)
         keyframes = (*computed, *(passed + step for step in found))
         return Plan.with_keyframes(keyframes, run.length, step_of_evaluation=run.step_of_evaluation)
 
@@ -104,8 +103,7 @@ class PriorSchedule(Schedule):
         parts = parts_of(run)
         length = sum(len(times) - 1 for times in parts)
         count = self._count_of(length)
-        cost_model = x0_cost_model if run.stochastic else raw_cost_model
-        return shared(parts, count, cost_model, max(SHORTEST_GAP_CAP, 2 * math.ceil(length / count)))
+        return shared(parts, count, _cost_model_of(run), max(SHORTEST_GAP_CAP, 2 * math.ceil(length / count)))
 
 
 def parts_of(run: SamplingRun) -> tuple[tuple[float, ...], ...]:
@@ -128,7 +126,7 @@ def is_shared(run: SamplingRun) -> bool:
 
 @lru_cache(maxsize=64)
 def _keyframes(
-    times: tuple[float, ...], weights: tuple[float, ...], stochastic: bool, by_differences: bool, count: int
+    times: tuple[float, ...], weights: tuple[float, ...], cost_model: CostModel, count: int
 ) -> tuple[int, ...]:
     """The best `count` keyframes of a run, or the nearest number above that can be had; `weights` are of its steps."""
     steps = len(times) - 1
@@ -136,11 +134,10 @@ def _keyframes(
         return ()
     stride = math.ceil(steps / LARGEST_SEARCH)
     if stride > 1:
-        coarse = _keyframes(times[::stride], weights[::stride], stochastic, by_differences, max(count // stride, 1))
+        coarse = _keyframes(times[::stride], weights[::stride], cost_model, max(count // stride, 1))
         return _spread(coarse, stride, steps, count)
-    cost = x0_cost_model(times, weights, by_differences) if stochastic else raw_cost_model(times, weights)
     longest_gap = max(SHORTEST_GAP_CAP, 2 * math.ceil(steps / count))
-    fronts = best_keyframes(steps, cost, longest_gap)
+    fronts = best_keyframes(steps, cost_model(times, weights), longest_gap)
     return next(front for front in fronts[count - 1 :] if front)
 
 
@@ -149,6 +146,12 @@ def _spread(coarse: tuple[int, ...], stride: int, steps: int, count: int) -> tup
     marks = [step * stride for step in coarse] + [steps]
     places = np.interp(np.linspace(0, len(coarse), count, endpoint=False), np.arange(len(marks)), marks)
     return tuple(sorted({int(place) for place in places}))
+
+
+def _cost_model_of(run: SamplingRun) -> CostModel:
+    if not run.stochastic:
+        return raw_cost_model
+    return x0_cost_model_by_differences if run.multistep and run.keeps_noise else x0_cost_model
 
 
 def raw_cost_model(times: Sequence[float], error_weight: Sequence[float] = ()) -> SegmentCost:
@@ -168,27 +171,32 @@ def raw_cost_model(times: Sequence[float], error_weight: Sequence[float] = ()) -
     return lambda before, last, following: sum(step_cost(before, last, step) for step in range(last + 1, following))
 
 
-def x0_cost_model(
-    times: Sequence[float], output_weight: Sequence[float] = (), by_differences: bool = False
-) -> SegmentCost:
+def x0_cost_model(times: Sequence[float], output_weight: Sequence[float] = ()) -> SegmentCost:
     """What skipped steps do to the picture where noise is added (docs/math.md, equation 2.4).
 
     The denoised latent drifts with the angle `atan(s)` between data and noise, besides what the forecast expects to
-    miss; each error counts as much as the sampler uses it, and alike where that is not known. `by_differences` says
-    that the sampler goes by the outputs' differences, and keeps most of what it makes of them.
+    miss; each error counts as much as the sampler uses it, and alike where that is not known.
     """
     angles = [math.atan2(t, 1 - t) for t in times]
     weight = output_weight or [1.0] * len(times)
 
     @cache
     def step_cost(before: int, last: int, step: int) -> float:
-        if by_differences and last == 0 and times[0] < PURE_NOISE:
-            return math.inf
         known = _known(times, before, last)
         deviation = DEVIATION_BESIDES_DRIFT[len(known)] * KRIGING_MODEL.deviation(times[step], known)
         return weight[step] * (abs(angles[last] - angles[step]) + deviation)
 
     return lambda before, last, following: sum(step_cost(before, last, step) for step in range(last + 1, following))
+
+
+def x0_cost_model_by_differences(times: Sequence[float], output_weight: Sequence[float] = ()) -> SegmentCost:
+    """The same where a sampler goes by the outputs' differences and keeps most of what it makes of them: a run that
+    begins below pure noise computes its second step.
+    """
+    cost = x0_cost_model(times, output_weight)
+    if times[0] >= PURE_NOISE:
+        return cost
+    return lambda before, last, following: math.inf if last == 0 and following > 1 else cost(before, last, following)
 
 
 def _deviation_of_corrected(times: Sequence[float], step: int) -> float:

@@ -8,7 +8,7 @@ import pytest
 from frdiff.planning.keyframes import best_keyframes
 from frdiff.planning.parts import shared
 from frdiff.planning.presets import for_speedup
-from frdiff.planning.prior import PriorSchedule, raw_cost_model
+from frdiff.planning.prior import PriorSchedule, raw_cost_model, x0_cost_model
 from frdiff.planning.run import SamplingRun, sampling_run
 from frdiff.sampler.noise_levels import NoiseLevel
 
@@ -79,6 +79,17 @@ def test_most_is_computed_where_it_counts_most():
         return total
 
     assert cost(together) < 0.75 * cost(alone)
+
+
+def test_parts_that_go_by_differences_get_enough_for_their_second_steps():
+    schedule = PriorSchedule("2.4x", speedup=2.4)
+    below_noise = [tuple(0.95 * time for time in run.times) for run in halves(levels(24, 5), 8)]
+    run = SamplingRun(below_noise[0], stochastic=True, multistep=True, keeps_noise=True)
+    runs = [replace(run, after=below_noise[1]), replace(run, times=below_noise[1], before=below_noise[0])]
+    plans = [schedule.plan(run).keyframes for run in runs]
+    assert all(plan[:2] == (0, 1) for plan in plans)
+    assert [len(plan) for plan in plans] == [3, 7]
+    assert shared(tuple(below_noise), 10, x0_cost_model, 8) == (2, 8)
 
 
 def test_short_parts_and_several_evaluations_are_planned_alone():
