@@ -18,6 +18,7 @@ from ...frdiff.planning.plan import Plan, StepKind
 from ...frdiff.planning.prior import PriorSchedule
 from ...frdiff.planning.run import SamplingRun
 from ...frdiff.planning.schedule import RunOptions, Schedule
+from ...frdiff.reporting.metrics import psnr
 from ...nodes.host.noise_levels import noise_levels_of
 
 MODELS = ("unet", "dit")
@@ -67,9 +68,8 @@ class Demo:
         return self.demo.vae.decode(latents).clamp(0, 1)
 
     def psnr(self, latents: Any, plain: Any) -> float:
-        """Mean over the prompts, in dB; infinite where a picture is the same."""
-        errors = (self.decode(latents) - self.decode(plain)).square().flatten(1).mean(dim=1)
-        return float((-10 * errors.log10()).mean())
+        """Mean over the prompts, in dB."""
+        return psnr(self.decode(latents), self.decode(plain))
 
 
 def partial(host: Any) -> None:

@@ -19,6 +19,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))
+from frdiff.reporting.metrics import psnr  # noqa: E402  # pyright: ignore[reportMissingImports]
 from frdiff.reporting.motion import (  # noqa: E402  # pyright: ignore[reportMissingImports]
     flicker,
     path_error,
@@ -30,7 +31,6 @@ GAP = 8
 HEAD, TITLE = 42, 34
 PROMPT_WIDTH = 128
 FRAME_MS = 120
-PSNR_LIMIT = 100.0
 PLAIN = "plain"
 # In the README: one row for each setting, of pictures that are easy to tell apart.
 README_PROMPTS = 1
@@ -75,10 +75,8 @@ def read(path: Path) -> torch.Tensor:
 def mean_likeness(pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> dict[str, float]:
     """Mean over all pictures of PSNR in dB (at most 100, for equal pictures) and of SSIM (11 x 11 window)."""
     plain, other = (torch.cat(side) for side in zip(*pairs, strict=True))
-    error = (plain - other).square().mean(dim=(1, 2, 3))
-    psnr = (-10 * error.log10()).clamp(max=PSNR_LIMIT)
     ssim = kornia.metrics.ssim(plain, other, window_size=11)
-    return {"psnr": round(psnr.mean().item(), 2), "ssim": round(ssim.mean().item(), 4)}
+    return {"psnr": round(psnr(plain, other), 2), "ssim": round(ssim.mean().item(), 4)}
 
 
 def mean_motion(pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> dict[str, float]:
