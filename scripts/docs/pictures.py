@@ -31,7 +31,7 @@ SAMPLER = 5
 DONE = f"""() => app.graph.getNodeById({SAMPLER}).widgets.find((w) => w.name === 'frdiff_steps').element
   .shadowRoot.querySelector('.summary').textContent.includes('faster')"""
 # Makes a calibration node in front of the sampler, with the sampler's own sources.
-ADD = """([sampler, type, values]) => {
+ADD = """([sampler, type, values, steps]) => {
   const node = LiteGraph.createNode(type), target = app.graph.getNodeById(sampler)
   node.pos = [-400, 60]
   app.graph.add(node)
@@ -42,8 +42,7 @@ ADD = """([sampler, type, values]) => {
     const { origin_id: id, origin_slot: slot } = (link != null && app.graph.links.get(link)) || {}
     if (id != null) app.graph.getNodeById(id).connect(slot, node, to)
   }
-  // The plan that is shown is one of as many steps as the node itself says.
-  if (values.steps) target.widgets.find((w) => w.name === 'steps').value = values.steps
+  target.widgets.find((w) => w.name === 'steps').value = steps
   const takes = target.inputs.findIndex((input) => input.name === 'schedule')
   if (node.outputs[0].type === target.inputs[takes].type) node.connect(0, target, takes)
   return node.id
@@ -147,8 +146,10 @@ def picture_of(node: str) -> Path:
 
 
 def node_picture(page: Frontend, path: Path) -> None:
-    """The sampler node after a run."""
+    """The sampler node after a run at usual settings."""
     workflow = json.loads(DEMO.read_text())
+    (sampler,) = [node for node in workflow["nodes"] if node["id"] == SAMPLER]
+    sampler["widgets_values"][2:6] = USUAL.values()
     page.load(workflow)
     page.look_at(1.25, (-740, 80))
     page.run("() => app.queuePrompt(0)")
@@ -160,7 +161,7 @@ def node_picture(page: Frontend, path: Path) -> None:
 def added_picture(page: Frontend, path: Path, node: str, values: dict[str, Any], shows: tuple[str, str]) -> None:
     """A node in front of the demo's sampler, once its widget says a text; what has no file yet is calibrated."""
     page.load(json.loads(DEMO.read_text()))
-    made = page.run(ADD, [SAMPLER, node, values])
+    made = page.run(ADD, [SAMPLER, node, values, values.get("steps", CALIBRATE["steps"])])
     page.look_at(1.0, (600, 160))
     if "effort" in values:
         page.run("() => app.queuePrompt(0)")

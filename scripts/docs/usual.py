@@ -25,6 +25,8 @@ ROW = re.compile(
     r"^\| (?P<model>unet|dit|rough) (?P<sampler>\w+) (?P<levels>\w+) (?P<steps>\d+) cfg (?P<cfg>\d+) \| [\d.]+ "
     r"\| \**(?P<fewer>[\d.]+)\** \| [^|]* \| [^|]* \| \**(?P<dial>[\d.]+)\** \| (?P<better>\d+)% \|", re.MULTILINE
 )  # fmt: skip
+# Above the table.
+PAIRS = re.compile(r"(\d+) pairs of prompt and seed")
 MARK = "usual"
 # Below it, in dB, neither is called better.
 EVEN = 0.5
@@ -39,12 +41,13 @@ def make(_: argparse.Namespace) -> int:
 
 def files() -> dict[Path, str]:
     """The files with their content."""
-    found = rows(SOURCE.read_text(encoding="ascii"))
+    source = SOURCE.read_text(encoding="ascii")
+    found, pairs = rows(source), int(PAIRS.findall(source)[0])
     pages = {
         path: with_part(path.read_text(encoding="ascii"), MARK, text)
         for path, text in ((PAGE, table(found)), (README, sentences(found)))
     }
-    return {CHART: chart(found), **pages}
+    return {CHART: chart(found, pairs), **pages}
 
 
 def rows(page: str) -> list[Row]:

@@ -12,7 +12,10 @@ STEP = 5
 INK, MUTED, FAINT, PAPER, OURS, THEIRS = "#1b1b1b", "#646464", "#e2e2e2", "#ffffff", "#1565b0", "#b04a12"
 FONT = "Inter, 'Segoe UI', Helvetica, Arial, sans-serif"
 SAID = "PSNR to the plain picture of the same seed, in dB: further right is nearer to it"
-HOW = "The same number of network calls. Means over 16 pictures; the number is the gain in dB, brown where it is lost."
+HOW = (
+    "The same number of network calls. Means over {pairs} pictures; "
+    "the number is the gain in dB, brown where it is lost."
+)
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,8 @@ class Row:
         return f"{self.sampler} {self.levels}, {self.steps} steps, cfg {self.cfg}"
 
 
-def chart(found: Sequence[Row]) -> str:
-    """An SVG with a line for each row, the best gain first in each model."""
+def chart(found: Sequence[Row], pairs: int) -> str:
+    """An SVG with a line for each row, the best gain first in each model; each is a mean over `pairs` pictures."""
     ends = [value for row in found for value in (row.fewer, row.dial)]
     axis = Axis(STEP * int(min(ends) // STEP), STEP * (int(max(ends) // STEP) + 1))
     height = TOP + LINE * (len(found) + len(MODELS)) + FOOT
@@ -49,7 +52,8 @@ def chart(found: Sequence[Row]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" font-family="{FONT}">',
         f"<title>{summary(found)}</title>",
         f'<rect width="{WIDTH}" height="{height}" fill="{PAPER}"/>',
-        *_head(found), *_grid(axis, height - FOOT + 6), *_body(found, axis), _text(LEFT, height - 10, SAID, 12, MUTED),
+        *_head(found, pairs), *_grid(axis, height - FOOT + 6), *_body(found, axis),
+        _text(LEFT, height - 10, SAID, 12, MUTED),
         "</svg>\n",
     ]  # fmt: skip
     return "\n".join(lines)
@@ -74,13 +78,13 @@ class Axis:
         return LEFT + (WIDTH - LEFT - RIGHT) * (value - self.low) / (self.high - self.low)
 
 
-def _head(found: Sequence[Row]) -> Iterator[str]:
+def _head(found: Sequence[Row], pairs: int) -> Iterator[str]:
     yield _text(16, 28, summary(found), 16, INK, "font-weight=\"bold\"")
     yield _circle(22, 49, OURS)
     yield _text(34, 54, "FRDiff at 2.0", 13, INK)
     yield _triangle(140, 49, THEIRS)
     yield _text(152, 54, "ComfyUI's own sampler with as many steps as FRDiff computed", 13, INK)
-    yield _text(16, 76, HOW, 12, MUTED)
+    yield _text(16, 76, HOW.format(pairs=pairs), 12, MUTED)
 
 
 def _grid(axis: Axis, bottom: int) -> Iterator[str]:

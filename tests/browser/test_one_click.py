@@ -55,7 +55,7 @@ ON_DEMO = """() => {
     scheduler: 'normal' })
   for (const node of all) if (/Loader|^ModelSampling/.test(node.type)) app.graph.remove(node)
 }""".replace("%d", str(SEED))
-# Samplers of three kinds, in front of which the patcher belongs, on the demo's model and prompts.
+# Samplers of three kinds besides KSampler, on the demo's model: one has a faster node, two take the patcher.
 OTHERS = """() => {
   const [loader] = app.graph.nodes.filter((node) => node.type === 'FRDiffDemoModelLoader')
   const make = (type, x, y) => {
@@ -244,8 +244,11 @@ def test_a_whole_workflow_with_samplers_of_every_kind(page, shoot):
     before = graph(page)
     command(page, "MakeFasterAll")
     nodes = graph(page)
-    assert len(of_type(nodes, "FRDiffKSampler")) == 1 and len(of_type(nodes, "FRDiffModelPatcher")) == 3
-    for target in targets:
+    advanced, *patched = targets
+    assert len(of_type(nodes, "FRDiffKSampler")) == 1 and len(of_type(nodes, "FRDiffModelPatcher")) == 2
+    assert nodes[advanced]["type"] == "FRDiffKSamplerAdvanced" and nodes[advanced]["widgets"]["speedup"] == 2.0
+    assert_is_kept(before[advanced], nodes[advanced])
+    for target in patched:
         source, slot = nodes[target]["from"]["model"]
         assert nodes[source]["type"] == "FRDiffModelPatcher" and slot == 0
         assert nodes[source]["from"]["model"] == before[target]["from"]["model"]
@@ -262,15 +265,52 @@ def test_a_whole_workflow_with_samplers_of_every_kind(page, shoot):
     assert graph(page) == before
 
 
+def test_what_is_behind_reroutes_is_found(page):
+    load(page, plain_demo())
+    _, _, guider = page.run(OTHERS)
+    page.run(
+        """(id) => {
+  const guider = app.graph.getNodeById(id), reroute = LiteGraph.createNode('Reroute')
+  const last = app.graph.nodes.find((node) => node.type === 'SamplerCustomAdvanced')
+  app.graph.add(reroute)
+  guider.connect(0, reroute, 0)
+  reroute.connect(0, last, last.inputs.findIndex((input) => input.name === 'guider'))
+  for (const node of [...app.graph.nodes]) {
+    if (['KSampler', 'KSamplerAdvanced', 'SamplerCustom'].includes(node.type)) app.graph.remove(node)
+  }
+}""",
+        guider,
+    )
+    take_note(page)
+    before = graph(page)
+    command(page, "MakeFasterAll")
+    nodes = graph(page)
+    (source, _) = nodes[guider]["from"]["model"]
+    assert nodes[source]["type"] == "FRDiffModelPatcher" and len(nodes) == len(before) + 1
+    command(page, "MakePlainAll")
+    assert graph(page) == before
+
+
 def test_samplers_in_subgraphs_are_changed_too(page):
     load(page, plain_demo())
     page.run("(id) => { app.graph.convertToSubgraph(new Set([app.graph.getNodeById(id)])) }", SAMPLER)
-    page.page.wait_for_timeout(500)
+    # As a user does who wants the seed on the subgraph's own node.
+    page.run(
+        "async () => { const holder = app.graph.nodes.find((one) => one.subgraph), [{ id }] = holder.subgraph.nodes;"
+        " holder.properties.proxyWidgets = [[String(id), 'seed']];"
+        " const saved = app.graph.serialize(); for (const node of saved.nodes)"
+        " if (node.properties?.proxyWidgets) delete node.widgets_values; await app.loadGraphData(saved) }"
+    )
+    page.page.wait_for_timeout(800)
     page.errors.clear()
+    promoted = "() => app.graph.nodes.find((one) => one.subgraph).widgets.map((one) => one.value)"
+    values = page.run(promoted)
+    assert values
     before = next(n for n in page.run(PROMPT).values() if n["class_type"] == "KSampler")["inputs"]
     command(page, "MakeFasterAll")
     after = next(n for n in page.run(PROMPT).values() if n["class_type"] == "FRDiffKSampler")["inputs"]
     assert {name: after[name] for name in before} == before and after["speedup"] == 2.0
+    assert page.run(promoted) == values
 
 
 def test_nothing_to_change_is_a_sentence(page):

@@ -230,7 +230,7 @@ def test_frames_play_and_the_sides_stay_together(page, shoot):
     (shown,) = output["frdiff_compare"]
     for side in "ab":
         assert shown[side][frame]["filename"] in part(page, node, f".{side}", "src")
-    page.run(f"() => {SHADOW.format(node)}.querySelector('.frames').focus()")
+    page.run(f"() => {SHADOW.format(node)}.querySelector('.turn').focus()")
     page.page.keyboard.press("Home")
     assert part(page, node, "output", "textContent") == "frame 1 of 5"
     shoot(page, "frames")

@@ -216,3 +216,16 @@ def test_settings_that_other_nodes_give_are_planned(page):
         [SAMPLER, "steps", 12],
     )
     wait_for_summary(page, "planned: 6 of 12", seconds=10)
+
+
+def test_a_long_reason_is_read_in_full(page, shoot):
+    page.load(demo(6))
+    wait_for_summary(page, "planned")
+    turn(page, "sampler_name", "dpm_adaptive")
+    queue(page)
+    wait_for_summary(page, "All ")
+    words = f"{MAP.format(id=SAMPLER)}.shadowRoot.querySelector('.words')"
+    assert len(summary(page)) > 90
+    fits = "words.clientHeight && words.scrollHeight <= words.clientHeight + 1"
+    page.wait(f"() => {{ const words = {words}; return {fits} }}", seconds=10)
+    shoot(page, "reason")

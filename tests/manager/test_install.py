@@ -25,7 +25,7 @@ NODES = {path.stem for path in (ROOT / "web" / "docs").glob("*.md")}
 NOT_THE_PACK = (".git", ".host", "output", "__pycache__", ".pytest_cache", ".ruff_cache", "node_modules")
 NOT_THE_HOST = (".git", ".venv", "venv", "models", "input", "output", "temp", "user", "custom_nodes")
 WHAT_RUNS = {
-    "CHANGELOG.md", "LICENSE", "README.md", "__init__.py", "frdiff", "locales", "nodes", "pyproject.toml", "schedules",
+    "CHANGELOG.md", "LICENSE", "README.md", "__init__.py", "frdiff", "locales", "nodes", "pyproject.toml",
     "subgraphs", "web", "workflows",
 }  # fmt: skip
 

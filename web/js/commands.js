@@ -73,7 +73,7 @@ function change(app, { can, make, nothing }, nodes) {
 }
 
 async function copyReport(app, server) {
-  const done = await copyText(await supportText(app, server))
+  const done = await copyText(await supportText(app, server), app.canvas.canvas.parentElement)
   tell(app, done ? "success" : "error", done ? "copied" : "notCopied")
 }
 

@@ -30,15 +30,15 @@ export class ComparePanel {
         <input class="split" type="range" min="0" max="100" step="0.5" value="${HALF}">
       </div></div>
       <div class="film"><button class="play" type="button"></button>
-        <input class="frames" type="range" min="0" step="1" value="0"><output></output></div>
+        <input class="turn" type="range" min="0" step="1" value="0"><output></output></div>
       <div class="bar"><button class="difference" type="button" aria-pressed="false"></button>
         <a class="badge"></a></div>
       <div class="figures" role="status"></div>`
-    const names = ["frame", "layers", "a", "b", "split", "film", "play", "frames", "difference", "badge", "figures"]
+    const names = ["frame", "layers", "a", "b", "split", "film", "play", "turn", "difference", "badge", "figures"]
     this.#parts = Object.fromEntries(names.map((name) => [name, root.querySelector(`.${name}`)]))
     this.#parts.count = root.querySelector("output")
     this.#parts.split.setAttribute("aria-label", say("slider"))
-    this.#parts.frames.setAttribute("aria-label", say("frame"))
+    this.#parts.turn.setAttribute("aria-label", say("frame"))
     this.#parts.a.alt = say("imageA")
     this.#parts.b.alt = say("imageB")
     this.#listen()
@@ -61,12 +61,12 @@ export class ComparePanel {
     this.#shown = shown
     this.element.hidden = !shown
     if (!shown) return
-    const { frame, film, frames, figures, badge } = this.#parts
+    const { frame, film, turn, figures, badge } = this.#parts
     const [width, height] = shown.size
     frame.style.setProperty("--ratio", String(width / height))
     frame.toggleAttribute("data-small", Math.max(width, height) <= 128)
     film.hidden = shown.frames.length < 2
-    frames.max = String(shown.frames.length - 1)
+    turn.max = String(shown.frames.length - 1)
     figures.textContent = shown.words
     badge.href = this.#urlOf(shown.badge)
     // Under the name that the server gives it.
@@ -84,13 +84,13 @@ export class ComparePanel {
 
   #listen() {
     passWheelOn(this)
-    const { split, frames, play, difference, frame } = this.#parts
+    const { split, turn, play, difference, frame } = this.#parts
     split.addEventListener("input", () => this.#split())
     split.addEventListener("dblclick", () => {
       split.value = String(HALF)
       this.#split()
     })
-    frames.addEventListener("input", () => this.#turnTo(Number(frames.value)))
+    turn.addEventListener("input", () => this.#turnTo(Number(turn.value)))
     play.addEventListener("click", () => (this.#timer === null ? this.#play() : this.#stop()))
     difference.addEventListener("click", () => {
       const on = frame.toggleAttribute("data-difference")
@@ -112,13 +112,13 @@ export class ComparePanel {
 
   #turnTo(index) {
     this.#frame = index
-    const { a, b, frames, count } = this.#parts
-    frames.value = String(index)
+    const { a, b, turn, count } = this.#parts
+    turn.value = String(index)
     a.src = this.#urlOf(this.#shown.a[index])
     b.src = this.#urlOf(this.#shown.b[index])
     const words = say("frameOf", { frame: this.#shown.frames[index] + 1, total: this.#shown.total })
     count.textContent = words
-    frames.setAttribute("aria-valuetext", words)
+    turn.setAttribute("aria-valuetext", words)
   }
 
   #play() {

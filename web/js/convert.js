@@ -1,8 +1,8 @@
 // One click from the host's samplers to faster ones, and back: widgets, links and looks are kept.
-import { isBorder, linkOf } from "./links.js"
+import { isBorder, linkOf, sourceOf as nodeBehind } from "./links.js"
 
 const PATCHER = "FRDiffModelPatcher"
-const FASTER = { KSampler: "FRDiffKSampler" }
+const FASTER = { KSampler: "FRDiffKSampler", KSamplerAdvanced: "FRDiffKSamplerAdvanced" }
 const PLAIN = { FRDiffKSampler: "KSampler", FRDiffKSamplerAdvanced: "KSamplerAdvanced" }
 // Samplers that take the patcher in front of their model; some have it from another node.
 const PATCHED = {
@@ -58,14 +58,12 @@ function modelInputs(node) {
 /** The same of the guider that a sampler gets. */
 function guiderInputs(node) {
   const guider = node.inputs?.find((input) => input.type === "GUIDER")
-  const link = linkOf(node.graph, guider?.link)
-  const source = link && node.graph.getNodeById(link.origin_id)
+  const source = guider && nodeBehind(node, guider.name)
   return source ? modelInputs(source) : []
 }
 
 function patcherAt({ node, input }) {
-  const link = linkOf(node.graph, input.link)
-  const source = link && node.graph.getNodeById(link.origin_id)
+  const source = nodeBehind(node, input.name)
   return source?.type === PATCHER ? source : null
 }
 
@@ -102,6 +100,8 @@ function replace(old, type) {
   const inputs = old.inputs.map((input) => [input.name, sourceOf(graph, input.link)])
   const outputs = old.outputs.map((output) => [output.name, targetsOf(graph, output)])
   graph.remove(old)
+  // What stands on a subgraph's node is kept by the id of the inner one.
+  node.id = old.id
   graph.add(node)
   for (const [name, source] of inputs) {
     const slot = node.inputs.findIndex((input) => input.name === name)

@@ -95,6 +95,6 @@ img { position: absolute; inset: 0; width: 100%; height: 100%; user-select: none
 [data-difference] > :is(.divider, .name, .split) { display: none; }
 .film, .bar { display: flex; flex: none; gap: 6px; align-items: center; margin-top: 4px; }
 .film[hidden] { display: none; }
-.frames { flex: 1; min-width: 0; accent-color: var(--plot-ours); }
+.turn { flex: 1; min-width: 0; accent-color: var(--plot-ours); }
 .figures { flex: none; margin-top: 4px; min-height: 15px; }
 `

@@ -7,6 +7,10 @@ const CELLS_PER_ROW = 25
 const CELLS_AT_MOST = 240
 const ROW_HEIGHT = 15
 const WORDS_HEIGHT = 76
+// Of the words, which are two lines or as many as the server's sentences need.
+const LINE_HEIGHT = 14.5
+const CHARACTERS_PER_LINE = 44
+const [FEWEST_LINES, LINES_AT_MOST] = [2, 8]
 const FILLED = { full: 1, partial: 0.5, skip: 0 }
 const MOVES = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: CELLS_PER_ROW, ArrowUp: -CELLS_PER_ROW }
 
@@ -32,7 +36,7 @@ export class StepMap {
       <div class="words"><div class="summary"></div><div class="detail"></div></div>
       <div class="spoken" role="status"></div>`
     const at = (name) => root.querySelector(`.${name}`)
-    const names = ["summary", "cells", "detail", "spoken", "time"]
+    const names = ["summary", "cells", "detail", "spoken", "time", "words"]
     this.#parts = Object.fromEntries(names.map((name) => [name, at(name)]))
     this.#parts.cells.setAttribute("aria-label", say("title"))
     this.#pace = new Pace(at("bar"), at("time"))
@@ -42,7 +46,12 @@ export class StepMap {
   /** The height in pixels that the widget asks for. */
   get height() {
     const rows = Math.max(Math.ceil(this.#groups.length / CELLS_PER_ROW), 1)
-    return rows * ROW_HEIGHT + WORDS_HEIGHT
+    return rows * ROW_HEIGHT + WORDS_HEIGHT + Math.round((this.#lines - FEWEST_LINES) * LINE_HEIGHT)
+  }
+
+  get #lines() {
+    const needed = Math.ceil(this.#parts.summary.textContent.length / CHARACTERS_PER_LINE)
+    return Math.min(Math.max(needed, FEWEST_LINES), LINES_AT_MOST)
   }
 
   showPlan(answer, example) {
@@ -92,6 +101,7 @@ export class StepMap {
 
   #say(text) {
     this.#parts.summary.textContent = text
+    this.#parts.words.style.height = `${this.#lines * LINE_HEIGHT}px`
     this.#showDetail()
   }
 

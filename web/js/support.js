@@ -18,21 +18,21 @@ export async function supportText(app, server) {
   return JSON.stringify({ versions: { ...versions, ...page }, runs, workflow: nodesOf(root).map(settingsOf) }, null, 1)
 }
 
-/** Put a text on the clipboard; false where the browser does not allow it. */
-export async function copyText(text) {
+/** Put a text on the clipboard, by way of a place on the page if need be; false where the browser does not allow it. */
+export async function copyText(text, place) {
   try {
     await navigator.clipboard.writeText(text)
     return true
   } catch {
     // Without https there is no clipboard, but an old command.
-    return copyOld(text)
+    return copyOld(text, place)
   }
 }
 
-function copyOld(text) {
+function copyOld(text, place) {
   const area = document.createElement("textarea")
   area.value = text
-  document.body.append(area)
+  place.append(area)
   area.select()
   const done = document.execCommand("copy")
   area.remove()

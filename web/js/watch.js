@@ -15,12 +15,11 @@ export class Watch {
 
   listen(api) {
     for (const name of EVENTS) api.addEventListener(name, this.soon)
-    document.addEventListener("visibilitychange", this.soon)
   }
 
   /** Look once what happens now is over. */
   soon = () => {
-    if (this.#due || document.hidden) return
+    if (this.#due) return
     this.#due = true
     setTimeout(() => {
       this.#due = false
