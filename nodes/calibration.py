@@ -10,9 +10,8 @@ from comfy_api.latest import io
 
 from ..frdiff.auto_fr.calibrate import EFFORTS
 from ..frdiff.errors import FRDiffError
-from ..frdiff.planning.schedule import Schedule
 from ..frdiff.schedule_files.calibrated import UncalibratedSchedule, calibrated
-from ..frdiff.schedule_files.choice import BY_SPEED, Wish, front, measured, words
+from ..frdiff.schedule_files.choice import BY_SPEED, Wish, chosen, front, measured, words
 from ..frdiff.schedule_files.model import ScheduleFile
 from ..frdiff.schedule_files.store import read_schedule
 from .calibration_request import SEED_MAX, Request
@@ -24,6 +23,8 @@ from .panel.live import node_id, prompt_server
 from .schedule_folder import AUTO, file_names, file_to_go_on, find_file, fitting_file, stamp
 
 MORE_PROMPTS = ("positive_2", "positive_3", "positive_4")
+KEPT = "Measured on {pictures} pictures and kept in models/frdiff as {name}."
+TAKEN = "Goes by {name}."
 NONE_FITS = "No file in models/frdiff fits this model and sampler: the uncalibrated dial is used at {speedup:g}x."
 
 
@@ -104,7 +105,8 @@ class FRDiffAutoFR(io.ComfyNode):
                 request, path, known, lambda text: _say(text, node_id(cls)), lambda file: show_front(cls, file)
             )
         show_front(cls, known)
-        _say("\n".join([words(known, request.wish), *known.notes]), node_id(cls))
+        kept = KEPT.format(pictures=known.pictures, name=known.name)
+        _say("\n".join([kept, *unplotted(known, request.wish)]), node_id(cls))
         return io.NodeOutput(calibrated(known, request.wish), ui={"text": [describe(known, request.wish)]})
 
 
@@ -144,11 +146,14 @@ class FRDiffScheduleLoader(io.ComfyNode):
         if file == AUTO:
             known = cls._fitting(model)
             if known is None:
-                return _told(cls, UncalibratedSchedule("dial", speedup=speedup), NONE_FITS.format(speedup=speedup))
+                text = NONE_FITS.format(speedup=speedup)
+                _say(text, node_id(cls))
+                return io.NodeOutput(UncalibratedSchedule("dial", speedup=speedup), ui={"text": [text]})
             show_front(cls, known)
         else:
             known = read_schedule(find_file(file))
-        return _told(cls, calibrated(known, wish), describe(known, wish))
+        _say("\n".join([TAKEN.format(name=known.name), *unplotted(known, wish)]), node_id(cls))
+        return io.NodeOutput(calibrated(known, wish), ui={"text": [describe(known, wish)]})
 
     @classmethod
     def _fitting(cls, model: Any) -> ScheduleFile | None:
@@ -180,9 +185,9 @@ def describe(file: ScheduleFile, wish: Wish) -> str:
     return "\n".join([first, *rows, *file.notes, f"Here: {words(file, wish)}"])
 
 
-def _told(node: Any, schedule: Schedule, text: str) -> io.NodeOutput:
-    _say(text.splitlines()[-1], node_id(node))
-    return io.NodeOutput(schedule, ui={"text": [text]})
+def unplotted(file: ScheduleFile, wish: Wish) -> list[str]:
+    """What the plot on the node does not say: why nothing is skipped, and what was seen besides while measuring."""
+    return [*([] if chosen(file, wish).point else [words(file, wish)]), *file.notes]
 
 
 def _say(text: str, unique_id: str | None) -> None:

@@ -76,13 +76,13 @@ class FRDiffSweep(io.ComfyNode):
             return common_ksampler(attached, *arguments, denoise=denoise)[0]
 
         sample(model, min(WARM_UP_STEPS, steps))
-        sweep = Sweep(model, vae, sample, repeats, progress(cls, (2 * len(variants) + 1) * repeats))
+        sweep = Sweep(model, vae, sample, repeats, progress(cls, theme, (2 * len(variants) + 1) * repeats))
         outcomes = sweep.run(variants, steps)
         pictures, table = sheet(outcomes, theme), table_of(outcomes)
         plot = drawn(Picture(*trade_off.WIDE, theme), outcomes).image
         data = json.dumps([outcome.row for outcome in outcomes], indent=1)
         return io.NodeOutput(
-            to_image(pictures), to_image(plot), table, data, ui=shown(cls, outcomes)
+            to_image(pictures), to_image(plot), table, data, ui=shown(cls, outcomes, theme)
         )
 
 
@@ -105,7 +105,7 @@ def _point(outcome: Outcome) -> Point:
     return Point(label, row["seconds"], row["latent_error"], variant.series, spread)
 
 
-def sheet(outcomes: list[Outcome], theme: str = "light") -> Image.Image:
+def sheet(outcomes: list[Outcome], theme: str) -> Image.Image:
     """The runs' first pictures with their figures."""
     return grid([outcome.picture for outcome in outcomes], [_label(outcome) for outcome in outcomes], theme)
 
@@ -125,23 +125,23 @@ def table_of(outcomes: list[Outcome]) -> str:
     return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
 
 
-def progress(node: Any, total: int) -> Callable[[list[Outcome]], None]:
+def progress(node: Any, theme: str, total: int) -> Callable[[list[Outcome]], None]:
     """Shows on the node what is known after each run, so that a cancelled sweep loses nothing."""
     bar = comfy.utils.ProgressBar(total)
 
     def tell(outcomes: list[Outcome]) -> None:
         bar.update_absolute(min(sum(outcome.repeats for outcome in outcomes), total), total)
         if node_id(node) is not None:
-            show_outputs(node, shown(node, outcomes))
+            show_outputs(node, shown(node, outcomes, theme))
 
     return tell
 
 
-def shown(node: Any, outcomes: list[Outcome]) -> dict[str, Any]:
+def shown(node: Any, outcomes: list[Outcome], theme: str) -> dict[str, Any]:
     """What the node shows: the sheet of pictures, the plot in the page's colours, and the table."""
     plot = drawn(Svg(*trade_off.ON_NODE, trade_off.TITLE), outcomes).source
     return {
-        "images": ui.PreviewImage(to_image(sheet(outcomes)), cls=node).values, "text": [table_of(outcomes)],
+        "images": ui.PreviewImage(to_image(sheet(outcomes, theme)), cls=node).values, "text": [table_of(outcomes)],
         "frdiff_plot": [plot], "frdiff_rows": [outcome.row for outcome in outcomes],
     }  # fmt: skip
 

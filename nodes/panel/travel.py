@@ -1,6 +1,7 @@
 """Reports that travel: a run's report goes into the metadata of whatever the prompt saves.
 
-The host's saving nodes write all that `extra_pnginfo` holds, so that is where it is put, under a name of its own.
+The host's saving nodes write all that `extra_pnginfo` holds, so that is where it is put, under a name of its own. The
+page opens only the workflow of a file, so it is there as well.
 """
 
 from __future__ import annotations
@@ -16,9 +17,8 @@ from typing import Any
 
 from comfy_execution.utils import get_executing_context
 
-# The name in the metadata, and the first key of what is there, by which a page finds it in a file of any kind.
-NAME, MARK = "frdiff", "frdiff_report"
-VERSION = 1
+# The name in the metadata and in the workflow's own `extra`, and what version of the format is there.
+NAME, VERSION = "frdiff", {"frdiff_report": 1}
 # Reports of nodes that the host answers from its cache, for the pictures that are saved after all.
 KEPT = 64
 
@@ -47,7 +47,8 @@ class Travelling:
         if not isinstance(prompt, dict) or not isinstance(metadata, dict):
             return request
         name = str(request.setdefault("prompt_id", str(uuid.uuid4())))
-        metadata.pop(NAME, None)
+        for place in places(metadata):
+            place.pop(NAME, None)
         with self._lock:
             self._forget_the_done()
             self._prompts[name] = prompt, metadata
@@ -86,8 +87,15 @@ class Travelling:
 def put(metadata: dict[str, Any], run: dict[str, Any]) -> None:
     """Put a run among the reports of some metadata, beside those of other nodes."""
     runs = metadata.get(NAME, {}).get("runs", {})
-    # The mark comes first: a page looks for it.
-    metadata[NAME] = {MARK: VERSION, "runs": {**runs, str(run["node"]): run}}
+    for place in places(metadata):
+        place[NAME] = {**VERSION, "runs": {**runs, str(run["node"]): run}}
+
+
+def places(metadata: dict[str, Any]) -> list[dict[str, Any]]:
+    """Where reports are put: the metadata, and what its workflow keeps besides nodes, where there is a workflow."""
+    workflow = metadata.get("workflow")
+    extra = workflow.setdefault("extra", {}) if isinstance(workflow, dict) else None
+    return [metadata, extra] if isinstance(extra, dict) else [metadata]
 
 
 def signatures(prompt: Mapping[str, Any]) -> dict[str, str]:

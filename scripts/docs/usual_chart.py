@@ -10,11 +10,16 @@ WIDTH, TOP, LINE, LEFT, RIGHT, FOOT = 900, 84, 19, 330, 70, 50
 # Decibels between two lines of the grid.
 STEP = 5
 INK, MUTED, FAINT, PAPER, OURS, THEIRS = "#1b1b1b", "#646464", "#e2e2e2", "#ffffff", "#1565b0", "#b04a12"
+# The same on a dark page.
+DARK = dict(zip(
+    (INK, MUTED, FAINT, PAPER, OURS, THEIRS), ("#ededed", "#a3a3a3", "#3b3b3e", "#1d1d1f", "#74b5f5", "#f2a36b"),
+    strict=True,
+))  # fmt: skip
 FONT = "Inter, 'Segoe UI', Helvetica, Arial, sans-serif"
 SAID = "PSNR to the plain picture of the same seed, in dB: further right is nearer to it"
 HOW = (
     "The same number of network calls. Means over {pairs} pictures; "
-    "the number is the gain in dB, brown where it is lost."
+    "the number is the gain in dB, in the triangles' colour where it is lost."
 )
 
 
@@ -51,6 +56,7 @@ def chart(found: Sequence[Row], pairs: int) -> str:
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" font-family="{FONT}">',
         f"<title>{summary(found)}</title>",
+        f"<style>@media (prefers-color-scheme: dark) {{ {_dark()} }}</style>",
         f'<rect width="{WIDTH}" height="{height}" fill="{PAPER}"/>',
         *_head(found, pairs), *_grid(axis, height - FOOT + 6), *_body(found, axis),
         _text(LEFT, height - 10, SAID, 12, MUTED),
@@ -64,6 +70,12 @@ def summary(found: Sequence[Row]) -> str:
     won = sum(row.gain > 0 for row in found)
     said = f"nearer to the plain picture than fewer steps in {won} of {len(found)} settings"
     return f"At half the network calls FRDiff is {said}"
+
+
+def _dark() -> str:
+    return " ".join(
+        f'[{name}="{light}"] {{ {name}: {dark} }}' for light, dark in DARK.items() for name in ("fill", "stroke")
+    )
 
 
 @dataclass(frozen=True)

@@ -164,13 +164,13 @@ SWEEP = Graph(
     {
         **SDXL_NODES,
         "schedule": Node("FRDiffSchedule", (400, 570), {"preset": "paper M=2"}, size=(360, 260)),
-        "sweep": Node("FRDiffSweep", (820, 60), {**SAMPLER, "dials": "1.5, 2, 3"}, size=(360, 620)),
+        "sweep": Node("FRDiffSweep", (820, 60), {**SAMPLER, "dials": "1.5, 2, 3", "repeats": 3}, size=(360, 620)),
         "grid": Node("PreviewImage", (1230, 60), title="Pictures", size=(420, 380)),
         "plot": Node("PreviewImage", (1230, 490), title="Speed and error", size=(420, 300)),
         "note": note(
             "**FRDiff Sweep** samples the same picture at several dials and schedules, and as often with fewer plain "
-            "steps that compute as much. All times are measured on your machine.\n\n"
-            "- In the plot, lower and further right is better. If the triangles lie below the dots, take fewer steps "
+            "steps that compute as much, three times each. All times are measured on your machine.\n\n"
+            "- In the plot, lower and further left is better. If the triangles lie below the dots, take fewer steps "
             "instead.\n"
             "- The first run is the plain one. It takes one run more to warm up.\n"
             "- Cancel whenever you like: what is done stays on the node.",

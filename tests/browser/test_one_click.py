@@ -265,6 +265,56 @@ def test_a_whole_workflow_with_samplers_of_every_kind(page, shoot):
     assert graph(page) == before
 
 
+def test_a_patcher_of_several_samplers_stays_with_the_others(page):
+    load(page, plain_demo())
+    _, custom, guider = page.run(OTHERS)
+    page.run(
+        """([custom, guider]) => {
+  const patcher = LiteGraph.createNode('FRDiffModelPatcher')
+  app.graph.add(patcher)
+  app.graph.nodes.find((node) => node.type === 'FRDiffDemoModelLoader').connect(0, patcher, 0)
+  for (const node of [custom, guider].map((id) => app.graph.getNodeById(id))) {
+    patcher.connect(0, node, node.inputs.findIndex((input) => input.name === 'model'))
+  }
+}""",
+        [custom, guider],
+    )
+    take_note(page)
+    before = graph(page)
+    (patcher,) = (int(name) for name, node in before.items() if node["type"] == "FRDiffModelPatcher")
+    page.run("(id) => app.canvas.selectItems([app.graph.getNodeById(id)])", custom)
+    page.page.keyboard.press(KEYS["plain"])
+    page.page.wait_for_timeout(800)
+    after = graph(page)
+    assert after[custom]["from"]["model"] == before[str(patcher)]["from"]["model"]
+    assert after[guider] == before[guider] and after[str(patcher)] == before[str(patcher)]
+    command(page, "MakePlainAll")
+    assert not of_type(graph(page), "FRDiffModelPatcher")
+    assert graph(page)[guider]["from"]["model"] == before[str(patcher)]["from"]["model"]
+
+
+def test_a_primitive_keeps_its_value(page):
+    load(page, plain_demo())
+    page.run(
+        """(id) => {
+  const primitive = LiteGraph.createNode('PrimitiveNode'), node = app.graph.getNodeById(id)
+  app.graph.add(primitive)
+  primitive.connect(0, node, node.inputs.findIndex((input) => input.name === 'seed'))
+  primitive.widgets[0].value = 123
+  primitive.widgets[1].value = 'increment'
+}""",
+        SAMPLER,
+    )
+    take_note(page)
+    primitive = "() => app.graph.nodes.find((n) => n.type === 'PrimitiveNode').widgets.map((w) => w.value)"
+    values = page.run(primitive)
+    assert values[:2] == [123, "increment"]
+    for name, kind in (("MakeFasterAll", "FRDiffKSampler"), ("MakePlainAll", "KSampler")):
+        command(page, name)
+        (sent,) = (node["inputs"] for node in page.run(PROMPT).values() if node["class_type"] == kind)
+        assert sent["seed"] == 123 and page.run(primitive) == values
+
+
 def test_what_is_behind_reroutes_is_found(page):
     load(page, plain_demo())
     _, _, guider = page.run(OTHERS)

@@ -7,6 +7,7 @@ import re
 
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from stepmaps import (
     REPORT,
     SAMPLER,
@@ -327,6 +328,9 @@ def test_a_dropped_picture_shows_its_report(page, shoot):
     page.wait(SAYS, [SAMPLER, before], 20)
     page.page.wait_for_timeout(1500)
     assert (summary(page), cells(page)) == (before, steps)
+    # It belongs to the picture, and is not saved with the workflow again.
+    assert "frdiff" not in page.run("() => app.graph.serialize().extra")
+    assert "frdiff_report" not in page.run("() => JSON.stringify(app.graph.serialize())")
     shoot(page, "dropped")
 
 
@@ -366,17 +370,25 @@ def test_videos_carry_their_report_too(page):
     page.errors.clear()
 
 
+def with_workflow(png, workflow):
+    """A picture that was saved with this workflow."""
+    text, made = PngInfo(), io.BytesIO()
+    text.add_text("workflow", json.dumps(workflow))
+    Image.open(io.BytesIO(png)).save(made, "PNG", pnginfo=text)
+    return made.getvalue()
+
+
 def test_a_picture_of_strangers_does_no_harm(page):
-    """Reports that are cut off, or hold what no map can show."""
+    """Reports that hold what no map can show."""
     page.load(demo(20))
     wait_for_summary(page, "planned")
     queue(page)
     png = file_of(page, outputs_of(page)[str(SAVER)]["images"][0])
     wait_for_summary(page, "faster")
-    at = png.index(b'{"frdiff_report"')
-    wrong = b'{"frdiff_report": 1, "runs": {"5": {"node": "5", "state": "done", "cells": {"0": "<b>"}}}}'
-    for damage in (wrong, b"{" * 40):
-        broken = png[:at] + damage + png[at + len(damage) :]
+    workflow = json.loads(Image.open(io.BytesIO(png)).info["workflow"])
+    cut_off = {"node": str(SAMPLER), "state": "done", "cells": {"0": "<b>"}}
+    for strange in ({"frdiff_report": 1, "runs": {str(SAMPLER): cut_off}}, {"runs": "<b>"}, None, "<b>", [["<b>"]]):
+        broken = with_workflow(png, {**workflow, "extra": {**workflow["extra"], "frdiff": strange}})
         page.run("() => app.graph.clear()")
         page.run(DROP, ["picture.png", base64_of(broken), "image/png"])
         page.wait("(id) => Boolean(app.graph.getNodeById(id))", SAMPLER, 20)

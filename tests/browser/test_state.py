@@ -32,6 +32,12 @@ INTO_SUBGRAPH = "(id) => { app.graph.convertToSubgraph(new Set([app.graph.getNod
 # Whether the plan that the map in the subgraph shows begins so.
 INNER_PLAN = """(words) => app.graph.nodes.find((node) => node.subgraph).subgraph.nodes[0].widgets
   .find((w) => w.name === 'frdiff_steps').element.shadowRoot.querySelector('.summary').textContent.startsWith(words)"""
+# Whether the server has forgotten what this page ran under a workflow's id.
+KNOWS_NOTHING_OF = """async (workflow) => {
+  const { api } = await import('/scripts/api.js')
+  const known = await (await api.fetchApi(`/frdiff/runs?client=${api.clientId}`)).json()
+  return !known.some((run) => run.workflow === workflow)
+}"""
 # What a page asks the pack's widgets and the graph for, while nobody does anything.
 COUNT = """() => {
   let looks = 0
@@ -115,6 +121,7 @@ def test_nodes_after_a_clear_do_not_show_what_others_did(page):
     workflow = page.run("() => app.graph.id")
     page.run("() => app.extensionManager.command.execute('Comfy.ClearWorkflow')")
     page.wait("() => app.graph.nodes.length === 0")
+    page.wait(KNOWS_NOTHING_OF, workflow)
     # The same ids, and the same workflow: nodes of the same kinds stand where others stood.
     page.run(
         "([workflow, sampler, report]) => { app.graph.id = workflow;"
@@ -216,6 +223,18 @@ def test_settings_that_other_nodes_give_are_planned(page):
         [SAMPLER, "steps", 12],
     )
     wait_for_summary(page, "planned: 6 of 12", seconds=10)
+
+
+def test_a_plan_by_a_value_that_is_made_while_it_runs_is_an_example(page):
+    page.load(demo(12))
+    wait_for_summary(page, "planned: 6 of 12")
+    page.run(
+        "(id) => { const made = LiteGraph.createNode('GetImageSize'), node = app.graph.getNodeById(id);"
+        " made.pos = [50, 500]; app.graph.add(made);"
+        " made.connect(0, node, node.inputs.findIndex((input) => input.name === 'steps')) }",
+        SAMPLER,
+    )
+    wait_for_summary(page, "example of 20 steps", seconds=10)
 
 
 def test_a_long_reason_is_read_in_full(page, shoot):

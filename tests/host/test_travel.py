@@ -71,8 +71,17 @@ def test_a_run_is_in_the_metadata_of_its_own_prompt(travelling, server):
     with executing(second, "2"):
         travelling.add(run())
     assert list(carried(second)) == ["2"] and carried(first) == {}
-    # The mark comes first, which is what a page looks for.
-    assert json.dumps(second["extra_data"]["extra_pnginfo"]["frdiff"]).startswith('{"frdiff_report": 1')
+    assert second["extra_data"]["extra_pnginfo"]["frdiff"]["frdiff_report"] == 1
+
+
+def test_the_workflow_carries_it_too_since_a_page_opens_nothing_else(travelling, server):
+    old = {"workflow": {"id": "w", "extra": {"ds": {"scale": 1}, "frdiff": {"runs": {"9": {}}}}}}
+    request = server.post(GRAPH, extra_data={"extra_pnginfo": old})
+    saved = request["extra_data"]["extra_pnginfo"]
+    assert saved["workflow"]["extra"] == {"ds": {"scale": 1}}
+    with executing(request, "2"):
+        travelling.add(run())
+    assert saved["workflow"]["extra"] == {"ds": {"scale": 1}, "frdiff": saved["frdiff"]} and saved["frdiff"]["runs"]
 
 
 def test_metadata_of_others_stays(travelling, server):
@@ -80,7 +89,7 @@ def test_metadata_of_others_stays(travelling, server):
     with executing(request, "2"):
         travelling.add(run())
         travelling.add(run("7"))
-    assert request["prompt_id"] == "mine" and request["extra_data"]["extra_pnginfo"]["workflow"] == {"id": "w"}
+    assert request["prompt_id"] == "mine" and request["extra_data"]["extra_pnginfo"]["workflow"]["id"] == "w"
     assert set(carried(request)) == {"2", "7"}
 
 

@@ -45,8 +45,9 @@ function fasterSteps(node) {
 function plainSteps(node) {
   if (!node.graph) return []
   if (node.type in PLAIN) return [() => replace(node, PLAIN[node.type])]
-  const patchers = node.type === PATCHER ? [node] : (PATCHED[node.type]?.(node) ?? []).map(patcherAt)
-  return [...new Set(patchers.filter(Boolean))].map((patcher) => () => takeOut(patcher))
+  if (node.type === PATCHER) return [() => takeOut(node)]
+  const places = PATCHED[node.type]?.(node) ?? []
+  return places.filter(patcherAt).map((place) => () => takeFrom(place))
 }
 
 /** Where a node gets models from: inputs that are connected. */
@@ -77,6 +78,18 @@ function putIn({ node: target, slot, input }) {
   source.connect(patcher, 0)
   patcher.connect(0, target, slot)
   return patcher
+}
+
+/** Give one place the model without the patcher, which stays where others have it too. */
+function takeFrom(place) {
+  const patcher = patcherAt(place)
+  const { node, slot, input } = place
+  // A moment ago it may have been taken out for another place.
+  if (!patcher) return null
+  const shared = patcher.outputs[0].links.length > 1 && linkOf(node.graph, input.link).origin_id === patcher.id
+  if (!shared || patcher.graph !== node.graph) return takeOut(patcher)
+  sourceOf(node.graph, patcher.inputs[0].link)?.connect(node, slot)
+  return null
 }
 
 function takeOut(patcher) {
@@ -127,7 +140,8 @@ function sourceOf(graph, id) {
   const link = linkOf(graph, id)
   if (!link) return null
   if (isBorder.input(link.origin_id)) {
-    return { connect: (node, slot) => graph.inputs[link.origin_slot].connect(node.inputs[slot], node) }
+    const border = graph.inputs[link.origin_slot]
+    return { connect: (node, slot) => border.connect(node.inputs[slot], node, link.parentId) }
   }
   return sourceAt(graph, graph.getNodeById(link.origin_id), link.origin_slot, link.parentId)
 }
@@ -135,7 +149,7 @@ function sourceOf(graph, id) {
 function sourceAt(graph, source, place, reroute) {
   return {
     connect: (node, slot) => source.connect(place, node, slot, reroute),
-    connectOut: (output) => graph.outputs[output].connect(source.outputs[place], source)
+    connectOut: (output) => graph.outputs[output].connect(source.outputs[place], source, reroute)
   }
 }
 

@@ -1,6 +1,7 @@
 // The extension's first entry, for dials and runs. No file but this and results.js has side effects.
 import { app } from "../../../scripts/app.js"
 import { api } from "../../../scripts/api.js"
+import { takeRuns } from "./carried.js"
 import { commandsOf, menuItems, toolbox } from "./commands.js"
 import { BY, BY_SPEED, DIAL, Dial } from "./dial.js"
 import { addAliases } from "./found.js"
@@ -39,8 +40,9 @@ const runs = new Runs()
 const watch = new Watch(look)
 // Nodes that came with a workflow: what ran before is theirs. Ids of others may have been another node's.
 const loaded = new WeakSet()
-// Under which id the server knows this page.
+// Under which id the server knows this page, and the id of the workflow that is open.
 let client = null
+let workflow = null
 
 app.registerExtension({
   name: "frdiff.steps",
@@ -73,6 +75,9 @@ app.registerExtension({
   },
   loadedGraphNode(node) {
     loaded.add(node)
+  },
+  beforeConfigureGraph(data) {
+    for (const run of takeRuns(data)) runs.add(run)
   },
   afterConfigureGraph: watch.soon,
   onNodeOutputsUpdated: watch.soon,
@@ -122,6 +127,7 @@ function turn(node, value) {
 
 /** Notice what has changed since the last look: widgets, links, modes, the workflow that is open. */
 function look() {
+  workflow = rootOf(app).id
   for (const [reference, entry] of maps) {
     const node = reference.deref()
     if (!node) maps.delete(reference)
@@ -204,7 +210,8 @@ function calibrated({ front, ...place }) {
 function restore(node, entry, answer) {
   if (!loaded.has(node)) return
   const run = runs.find((known) => nodeOf(app, known) === node)
-  if (run && (!answer.cells || run.steps === answer.cells.length)) entry.map.showRun(run, runs.around(run))
+  const same = run?.carried || !answer.cells || run?.steps === answer.cells.length
+  if (run && same) entry.map.showRun(run, runs.around(run))
 }
 
 function arrived(run) {
@@ -249,9 +256,8 @@ async function catchUp() {
   for (const run of await server.runs()) arrived(runs.add(run))
 }
 
-/** What ran under the id of a cleared workflow belongs to none of the nodes that come after it. */
+/** What ran under the id of a cleared workflow, which has none by now, belongs to none of the nodes that follow. */
 function forget() {
-  const workflow = rootOf(app).id
   runs.forget(workflow)
   void server.post("/frdiff/forget", { client: api.clientId ?? "", workflow })
 }

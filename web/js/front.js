@@ -4,7 +4,7 @@ import { say } from "./words.js"
 import { FRONT_STYLE } from "./style.js"
 import { passWheelOn } from "./widget.js"
 
-const HEIGHT = { shown: 208, empty: 1 }
+const HEIGHT = { shown: 222, empty: 1 }
 const SPEED_TICKS = [1, 1.5, 2, 3, 4, 6, 8]
 const MOVES = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }
 const LABELS = { fewer: "after", middle: "before" }

@@ -23,11 +23,11 @@ export function targetsOf(node) {
   return (node.outputs ?? []).flatMap((output) => endsOf(node.graph, output.links))
 }
 
-/** A widget's value as a run gets it: that of the widget its input is connected to, where there is one. */
+/** A widget's value as a run gets it: undefined where its input comes from a node that makes it while it runs. */
 export function valueOf(node, widget) {
   const input = node.inputs?.find((one) => one.widget?.name === widget.name)
-  const { value } = originOf(node, input)?.widget ?? widget
-  return value
+  const origin = originOf(node, input)
+  return (origin ? origin.widget : widget)?.value
 }
 
 /** All nodes of a workflow, those in its subgraphs once each. */

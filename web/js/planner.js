@@ -11,7 +11,7 @@ export const SETTING_INPUTS = new Set(["sampler", "sigmas"])
 const SCHEDULES = new Set(["FRDiffSchedule", "FRDiffScheduleLoader", "FRDiffAutoFR"])
 const NODES_VISITED_AT_MOST = 64
 
-/** The body of a request for a plan; `example` says that no sampler is connected. */
+/** The body of a request for a plan; `example` says that no sampler is connected, or that its values are not known. */
 export function settingsOf(node) {
   const own = widgetValues(node)
   const isSchedule = SCHEDULES.has(node.comfyClass)
@@ -20,8 +20,13 @@ export function settingsOf(node) {
   // With a schedule the dial is not used, and shows what the schedule says.
   if ("speedup" in own && !source) settings.speedup = own.speedup
   if (source) settings.schedule = { node: source.comfyClass ?? source.type, inputs: widgetValues(source) }
-  settings.example = !("steps" in settings)
+  settings.example = !("steps" in settings) || hasUnknown(settings) || hasUnknown(settings.schedule?.inputs ?? {})
   return settings
+}
+
+/** Whether a value comes from a node that makes it while it runs. */
+function hasUnknown(values) {
+  return Object.values(values).includes(undefined)
 }
 
 /** The node that gives a sampler node its schedule, null without one. */

@@ -1,11 +1,10 @@
-// The second entry, for results: comparisons, plots, and reports that come in dropped files.
+// The second entry, for results: comparisons and plots.
 import { app } from "../../../scripts/app.js"
 import { api } from "../../../scripts/api.js"
-import { runsIn } from "./carried.js"
 import { ChartPanel } from "./chart.js"
 import { ComparePanel } from "./compare.js"
 import { nodesOf } from "./links.js"
-import { nodeOf, outputOf, rootOf } from "./runs.js"
+import { outputOf, rootOf } from "./runs.js"
 import { addWidget, fit } from "./widget.js"
 
 const PANELS = {
@@ -14,8 +13,6 @@ const PANELS = {
   FRDiffSweep: () => new ChartPanel()
 }
 const AMPLIFY = "amplify"
-// As the server tells of a run: the step maps listen to it.
-const RUN_EVENT = "frdiff.run"
 // The frontend gives a workflow that is opened again its outputs back a while after its nodes.
 const MS_UNTIL_OUTPUTS = [0, 300, 1500]
 
@@ -23,9 +20,6 @@ const panels = new WeakMap()
 
 app.registerExtension({
   name: "frdiff.results",
-  setup() {
-    listenForFiles()
-  },
   nodeCreated(node) {
     const make = PANELS[node.comfyClass]
     if (make) add(node, make())
@@ -69,18 +63,4 @@ function restore() {
 
 function urlOf(file) {
   return api.apiURL(`/view?${new URLSearchParams(file)}`)
-}
-
-/** However a file is opened, the frontend hands it on here, and the workflow is there when that is done. */
-function listenForFiles() {
-  const open = app.handleFile
-  if (typeof open !== "function") return
-  app.handleFile = async function (file) {
-    const carried = runsIn(file)
-    const done = await open.apply(this, arguments)
-    for (const detail of (await carried).filter((run) => nodeOf(app, run))) {
-      api.dispatchEvent(new CustomEvent(RUN_EVENT, { detail }))
-    }
-    return done
-  }
 }

@@ -114,7 +114,7 @@ b { font-weight: normal; font-size: 9px; opacity: 0.75; }
 [data-kind="fewer"] { background: currentColor; clip-path: polygon(50% 0, 100% 100%, 0 100%); }
 .points > [aria-selected="true"] { box-shadow: 0 0 0 2px var(--comfy-input-bg, Canvas), 0 0 0 4px currentColor; }
 .points > [data-active] { outline: 2px solid var(--p-primary-color, Highlight); outline-offset: 1px; }
-.words { height: 43px; white-space: pre-line; }
+.words { height: 57px; white-space: pre-line; }
 @media (forced-colors: active) {
   [data-kind] { forced-color-adjust: none; }
 }
