@@ -18,7 +18,9 @@ p { font-size: 30px; line-height: 1.2; color: #4a4f5a; }
 .way { display: flex; align-items: center; gap: 14px; font-size: 29px; font-weight: bold; white-space: nowrap; }
 .way span { padding: 14px 16px; border: 3px solid #16181d; border-radius: 12px; background: #fffdf8; }
 .way span[data-own] { color: #fffdf8; background: #c8421b; border-color: #c8421b; }
+.way:has(+ .cells:empty) { margin-top: auto; }
 .cells { display: grid; grid-template-columns: repeat(15, 1fr); gap: 8px; margin-top: auto; }
+.cells:empty { margin: 0; }
 .cells i { height: 34px; border: 3px solid #16181d; border-radius: 6px;
   background: linear-gradient(to top, #16181d var(--filled), transparent var(--filled)); }
 """
@@ -35,7 +37,7 @@ class Card:
 
 CARDS = {
     "FRDiff quick start": Card(
-        "Quick start", "KSampler's inputs, one dial more", ("model", "*FRDiff KSampler", "picture")
+        "Quick start", "KSampler's inputs, one dial more", ("model", "*FRDiff", "picture")
     ),
     "FRDiff in any graph": Card(
         "Any sampler", "Flux with SamplerCustomAdvanced", ("model", "*FRDiff", "any sampler")
@@ -49,8 +51,16 @@ CARDS = {
     "FRDiff video (Wan)": Card(
         "Video: Wan 2.2", "A dial for each of its networks", ("*high noise", "*low noise", "video")
     ),
-    "FRDiff Auto-FR calibrate": Card("Auto-FR: calibrate", "Once for a model", ("model", "*Auto-FR", "schedule")),
-    "FRDiff Auto-FR load": Card("Auto-FR: load", "What was calibrated before", ("schedule", "*FRDiff", "picture")),
+    "FRDiff Auto-FR calibrate": Card(
+        "Auto-FR: calibrate",
+        "Measures on pictures of your own how near to the plain one each speed stays, and keeps it in a file",
+        ("model", "*Auto-FR", "file"),
+    ),
+    "FRDiff Auto-FR load": Card(
+        "Auto-FR: load",
+        "Finds the file that fits model and sampler, and goes by speed or by error, such as not below 35 dB",
+        ("file", "*FRDiff", "picture"),
+    ),
 }  # fmt: skip
 
 

@@ -1,5 +1,5 @@
 // One click from the host's samplers to faster ones, and back: widgets, links and looks are kept.
-import { isBorder, linkOf, sourceOf as nodeBehind } from "./links.js"
+import { isBorder, linkOf, sourceOf as nodeBehind, valueOf } from "./links.js"
 
 const PATCHER = "FRDiffModelPatcher"
 const FASTER = { KSampler: "FRDiffKSampler", KSamplerAdvanced: "FRDiffKSamplerAdvanced" }
@@ -108,7 +108,8 @@ function replace(old, type) {
   copyLooks(old, node)
   for (const widget of node.widgets ?? []) {
     const before = old.widgets?.find((one) => one.name === widget.name)
-    if (before) widget.value = before.value
+    // A primitive takes its value anew from what it is connected to.
+    if (before) widget.value = valueOf(old, before) ?? before.value
   }
   const inputs = old.inputs.map((input) => [input.name, sourceOf(graph, input.link)])
   const outputs = old.outputs.map((output) => [output.name, targetsOf(graph, output)])
