@@ -3,7 +3,7 @@
     python scripts/test.py                        all tests, in two processes
     python scripts/test.py tests/engine -k mixing arguments go on to pytest
     python scripts/test.py -m browser             those in a real browser; the others need none
-    python scripts/test.py -m manager             installing with ComfyUI Manager and comfy-cli
+    python scripts/test.py -m manager             ComfyUI Manager, comfy-cli and comfy-test
     python scripts/test.py --lint                 ruff and pyright instead of the tests
     python scripts/test.py --comfyui PATH         use an existing ComfyUI
 """

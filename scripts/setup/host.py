@@ -51,7 +51,7 @@ class Host:
 
     @property
     def manager_tools(self) -> Path:
-        """Where ComfyUI Manager and comfy-cli are for their tests, if they are installed; not on the path of others."""
+        """Where ComfyUI Manager, comfy-cli and comfy-test are, if they are installed; not on the path of others."""
         return self.tools.with_name(self.tools.name.replace("tools", "manager"))
 
     def command(self, *arguments: str) -> list[str]:
@@ -96,7 +96,7 @@ def ensure_browser_tools(host: Host, say: Say = print) -> None:
 
 
 def ensure_manager(host: Host, say: Say = print) -> None:
-    """Install ComfyUI Manager and comfy-cli for their tests beside the host's environment."""
+    """Install ComfyUI Manager, comfy-cli and comfy-test for their tests beside the host's environment."""
     doing = "Installing ComfyUI Manager for its tests ..."
     ensure_tools(host.python, host.manager_tools, MANAGER_REQUIREMENTS, doing, say)
 

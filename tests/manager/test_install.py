@@ -1,4 +1,4 @@
-"""ComfyUI Manager and comfy-cli do with the pack what they do for users, in a copy of ComfyUI that is thrown away."""
+"""ComfyUI Manager, comfy-cli and comfy-test do with the pack what they do for users, in a copy of ComfyUI."""
 
 import importlib.util
 import json
@@ -145,3 +145,8 @@ def test_the_registry_takes_the_pack(tools, checkout):
     with zipfile.ZipFile(archive) as packed:
         names = {name.split("/")[0] for name in packed.namelist()}
     assert names - {".comfyignore"} == WHAT_RUNS
+
+
+def test_the_page_touches_nothing_that_is_not_its_own(tools, checkout):
+    """comfy-test's lint of the page's scripts: no globals, no patches of what is shared, names of its own."""
+    ran(tools, checkout, "comfy_test", "lint", "--strict", ".")
