@@ -13,11 +13,13 @@ const MS_TO_SETTLE = 500
 
 /** Commands with their keys and places in the menu, as an extension of the frontend has them. */
 export function commandsOf(app, server) {
+  const faster = (nodes) => change(app, server, FASTER, nodes)
+  const plain = (nodes) => change(app, server, PLAIN, nodes)
   const commands = [
-    { id: IDS.faster, icon: "pi pi-bolt", word: "makeFaster", run: () => change(app, FASTER, selected(app)) },
-    { id: IDS.plain, icon: "pi pi-undo", word: "makePlain", run: () => change(app, PLAIN, selected(app)) },
-    { id: `${IDS.faster}All`, icon: "pi pi-forward", word: "allFaster", run: () => change(app, FASTER, all(app)) },
-    { id: `${IDS.plain}All`, icon: "pi pi-replay", word: "allPlain", run: () => change(app, PLAIN, all(app)) },
+    { id: IDS.faster, icon: "pi pi-bolt", word: "makeFaster", run: () => faster(selected(app)) },
+    { id: IDS.plain, icon: "pi pi-undo", word: "makePlain", run: () => plain(selected(app)) },
+    { id: `${IDS.faster}All`, icon: "pi pi-forward", word: "allFaster", run: () => faster(all(app)) },
+    { id: `${IDS.plain}All`, icon: "pi pi-replay", word: "allPlain", run: () => plain(all(app)) },
     { id: IDS.report, icon: "pi pi-copy", word: "copyReport", run: () => copyReport(app, server) }
   ]
   const key = (name, commandId) => ({ commandId, combo: { key: name, alt: true, shift: true } })
@@ -34,8 +36,8 @@ export function commandsOf(app, server) {
 export function menuItems(app, server, node, hasReport) {
   const nodes = [...new Set([node, ...selected(app)])]
   return [
-    canBeFaster(nodes) ? { content: say("makeFaster"), callback: () => change(app, FASTER, nodes) } : null,
-    canBePlain(nodes) ? { content: say("makePlain"), callback: () => change(app, PLAIN, nodes) } : null,
+    canBeFaster(nodes) ? { content: say("makeFaster"), callback: () => change(app, server, FASTER, nodes) } : null,
+    canBePlain(nodes) ? { content: say("makePlain"), callback: () => change(app, server, PLAIN, nodes) } : null,
     hasReport ? { content: say("copyReport"), callback: () => copyReport(app, server) } : null
   ].filter(Boolean)
 }
@@ -57,7 +59,7 @@ function all(app) {
 }
 
 /** Change nodes, as one step that can be undone. */
-function change(app, { can, make, nothing }, nodes) {
+function change(app, server, { can, make, nothing }, nodes) {
   if (!can(nodes)) return tell(app, "info", nothing)
   const { canvas } = app
   canvas.emitBeforeChange?.()
@@ -67,9 +69,14 @@ function change(app, { can, make, nothing }, nodes) {
     if (here.length) canvas.selectItems?.(here)
   } finally {
     canvas.setDirty(true, true)
-    // New nodes grow when they are drawn and planned, which is not to be a step of its own.
-    setTimeout(() => canvas.emitAfterChange?.(), MS_TO_SETTLE)
+    setTimeout(() => settle(canvas, server), MS_TO_SETTLE)
   }
+}
+
+/** New nodes grow when they are drawn and planned, which is not to be a step of its own. */
+async function settle(canvas, server) {
+  await server.planned()
+  setTimeout(() => canvas.emitAfterChange?.())
 }
 
 async function copyReport(app, server) {

@@ -5,6 +5,7 @@ const PLANS_KEPT = 64
 export class Server {
   #api
   #plans = new Map()
+  #asked = new Set()
 
   constructor(api) {
     this.#api = api
@@ -13,11 +14,19 @@ export class Server {
   /** The plan for settings, given as JSON. */
   async plan(settings) {
     if (this.#plans.has(settings)) return this.#plans.get(settings)
-    const answer = await this.post("/frdiff/plan", JSON.parse(settings))
+    const asked = this.post("/frdiff/plan", JSON.parse(settings))
+    this.#asked.add(asked)
+    const answer = await asked
+    this.#asked.delete(asked)
     // Nothing is known when the server did not answer.
     if (answer.error !== "") this.#plans.set(settings, answer)
     if (this.#plans.size > PLANS_KEPT) this.#plans.delete(this.#plans.keys().next().value)
     return answer
+  }
+
+  /** Wait for the plans that were asked for. */
+  async planned() {
+    await Promise.all(this.#asked)
   }
 
   /** A schedule file has changed, and with it what is planned from it. */
