@@ -94,9 +94,13 @@ def load(page, workflow):
 
 
 def take_note(page):
-    """Click on the empty canvas: the frontend looks at what has changed. Two clicks at once would search for a node."""
+    """Click on the empty canvas: the frontend looks at what has changed. Two clicks at once would search for a node.
+
+    For a moment after that newer frontends count further changes as a part of the same.
+    """
     page.page.wait_for_timeout(600)
     page.page.mouse.click(700, 850)
+    page.page.wait_for_timeout(200)
 
 
 def graph(page):
