@@ -19,8 +19,8 @@ export function settingsOf(node) {
   const source = isSchedule ? node : scheduleOf(node)
   // With a schedule the dial is not used, and shows what the schedule says.
   if ("speedup" in own && !source) settings.speedup = own.speedup
-  if (source) settings.schedule = { node: source.comfyClass ?? source.type, inputs: widgetValues(source) }
-  settings.example = !("steps" in settings) || hasUnknown(settings) || hasUnknown(settings.schedule?.inputs ?? {})
+  if (source) settings.schedule = { node: source.comfyClass ?? source.type, inputs: guessedValues(source) }
+  settings.example = !("steps" in settings) || [settings, source ? widgetValues(source) : {}].some(hasUnknown)
   return settings
 }
 
@@ -38,6 +38,12 @@ export function scheduleOf(node) {
 export function widgetValues(node) {
   const plain = (node.widgets ?? []).filter((w) => ["number", "string", "boolean"].includes(typeof w.value))
   return Object.fromEntries(plain.filter((w) => w.serialize !== false).map((w) => [w.name, valueOf(node, w)]))
+}
+
+/** The same, with the widget's own value where the run's is not known before. */
+function guessedValues(node) {
+  const own = (name) => node.widgets.find((widget) => widget.name === name).value
+  return Object.fromEntries(Object.entries(widgetValues(node)).map(([name, value]) => [name, value ?? own(name)]))
 }
 
 function pick(values) {
