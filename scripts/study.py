@@ -10,12 +10,14 @@
     python scripts/study.py boundary              forecasts of the output against those of the last hidden state
     python scripts/study.py samplers              the dial against as many plain steps, with every sampler
     python scripts/study.py counts                every count of computed steps: is one more ever worse?
+    python scripts/study.py bent                  keyframes by costs that fall with the flow time, against the dial's
+    python scripts/study.py search                the best of 150 plans around the dial's, on other pairs as well
     python scripts/study.py layers                layers repeated in skipped steps, where noise is added
     python scripts/study.py windows               context windows that stay and that move, on the video model
 
 The trajectories are plain Euler runs of eight prompts, kept in .host/study. A replayed run follows the true
 trajectory, so that the error of a forecast does not feed back into the network: good enough to choose between
-constants, not to report a quality; scripts/bench.py does that. The last nine sample for real.
+constants, not to report a quality; scripts/bench.py does that. All from `partial` on sample for real.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ STUDIES = {
     "study_replays": ("record", "forecasts", "keyframes"),
     "study_runs": ("partial", "repair", "noise", "one", "boundary", "samplers"),
     "study_counts": ("counts",),
+    "study_plans": ("bent", "search"),
     "study_layers": ("layers",),
     "study_windows": ("windows",),
 }

@@ -186,12 +186,8 @@ def test_dial_and_map_can_stand_on_a_subgraph(page, shoot):
     # Some frontends put the inner node's id before a name.
     dial = "app.graph.nodes.find((node) => node.subgraph).widgets.find((w) => /^(\\d+: )?speedup$/.test(w.name))"
     assert page.run(f"() => {dial}.value") == 2
-    if page.run("() => LiteGraph.vueNodesMode"):
-        row = page.page.locator(".lg-node-widget", has_text="speedup")
-        row.locator("input").first.fill("4")
-        page.page.keyboard.press("Enter")
-    else:
-        page.run(f"() => {{ const w = {dial}; w.value = 4; w.callback?.(4) }}")
+    # Not by hand: a number typed into a promoted widget goes nowhere in frontend 1.32 with nodes as elements.
+    page.run(f"() => {{ const w = {dial}; w.value = 4; w.callback?.(4) }}")
     # Whoever turns a dial lets go of the mouse, and the frontend looks at what was changed.
     page.page.mouse.click(700, 60)
     page.wait(INNER_PLAN, "planned: 5 of 20", seconds=10)
