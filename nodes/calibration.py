@@ -105,9 +105,7 @@ class FRDiffAutoFR(io.ComfyNode):
                 request, path, known, lambda text: _say(text, node_id(cls)), lambda file: show_front(cls, file)
             )
         show_front(cls, known)
-        kept = KEPT.format(pictures=known.pictures, name=known.name)
-        _say("\n".join([kept, *unplotted(known, request.wish)]), node_id(cls))
-        return io.NodeOutput(calibrated(known, request.wish), ui={"text": [describe(known, request.wish)]})
+        return _answered(cls, KEPT.format(pictures=known.pictures, name=known.name), known, request.wish)
 
 
 class FRDiffScheduleLoader(io.ComfyNode):
@@ -152,8 +150,7 @@ class FRDiffScheduleLoader(io.ComfyNode):
             show_front(cls, known)
         else:
             known = read_schedule(find_file(file))
-        _say("\n".join([TAKEN.format(name=known.name), *unplotted(known, wish)]), node_id(cls))
-        return io.NodeOutput(calibrated(known, wish), ui={"text": [describe(known, wish)]})
+        return _answered(cls, TAKEN.format(name=known.name), known, wish)
 
     @classmethod
     def _fitting(cls, model: Any) -> ScheduleFile | None:
@@ -188,6 +185,12 @@ def describe(file: ScheduleFile, wish: Wish) -> str:
 def unplotted(file: ScheduleFile, wish: Wish) -> list[str]:
     """What the plot on the node does not say: why nothing is skipped, and what was seen besides while measuring."""
     return [*([] if chosen(file, wish).point else [words(file, wish)]), *file.notes]
+
+
+def _answered(node: Any, done: str, file: ScheduleFile, wish: Wish) -> io.NodeOutput:
+    """The schedule that a wish means with a file; on the node is said what was done, and what its plot does not say."""
+    _say("\n".join([done, *unplotted(file, wish)]), node_id(node))
+    return io.NodeOutput(calibrated(file, wish), ui={"text": [describe(file, wish)]})
 
 
 def _say(text: str, unique_id: str | None) -> None:

@@ -87,8 +87,9 @@ class Travelling:
 def put(metadata: dict[str, Any], run: dict[str, Any]) -> None:
     """Put a run among the reports of some metadata, beside those of other nodes."""
     runs = metadata.get(NAME, {}).get("runs", {})
+    carried = {**VERSION, "runs": {**runs, str(run["node"]): run}}
     for place in places(metadata):
-        place[NAME] = {**VERSION, "runs": {**runs, str(run["node"]): run}}
+        place[NAME] = carried
 
 
 def places(metadata: dict[str, Any]) -> list[dict[str, Any]]:

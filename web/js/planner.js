@@ -19,8 +19,9 @@ export function settingsOf(node) {
   const source = isSchedule ? node : scheduleOf(node)
   // With a schedule the dial is not used, and shows what the schedule says.
   if ("speedup" in own && !source) settings.speedup = own.speedup
-  if (source) settings.schedule = { node: source.comfyClass ?? source.type, inputs: guessedValues(source) }
-  settings.example = !("steps" in settings) || [settings, source ? widgetValues(source) : {}].some(hasUnknown)
+  const given = isSchedule ? own : source ? widgetValues(source) : {}
+  if (source) settings.schedule = { node: source.comfyClass ?? source.type, inputs: guessed(source, given) }
+  settings.example = !("steps" in settings) || hasUnknown(settings) || hasUnknown(given)
   return settings
 }
 
@@ -40,10 +41,10 @@ export function widgetValues(node) {
   return Object.fromEntries(plain.filter((w) => w.serialize !== false).map((w) => [w.name, valueOf(node, w)]))
 }
 
-/** The same, with the widget's own value where the run's is not known before. */
-function guessedValues(node) {
+/** The values of a node, with the widget's own where the run's is not known before. */
+function guessed(node, values) {
   const own = (name) => node.widgets.find((widget) => widget.name === name).value
-  return Object.fromEntries(Object.entries(widgetValues(node)).map(([name, value]) => [name, value ?? own(name)]))
+  return Object.fromEntries(Object.entries(values).map(([name, value]) => [name, value ?? own(name)]))
 }
 
 function pick(values) {
