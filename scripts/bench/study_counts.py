@@ -7,12 +7,10 @@ from typing import Any
 
 import torch
 
-from bench.usual_settings import SETTINGS, Setting, groups
-from setup.in_process import DemoModel
+from bench.usual_settings import SETTINGS, Setting
 
 from ...frdiff.planning.prior import FEWEST, PriorSchedule
-from ..calibrate.held_out import HeldOut
-from .usual import case_of
+from ..calibrate.held_out import runs_of
 
 NAMES = (
     "unet dpmpp_2m karras 20 cfg 7", "unet euler simple 20 cfg 4", "unet er_sde simple 30 cfg 4",
@@ -36,7 +34,6 @@ def counts(host: Any) -> None:
 
 def _levels(host: Any, setting: Setting) -> dict[int, torch.Tensor]:
     """By count, the PSNR of each pair (P) to the uncached picture."""
-    demo = DemoModel(host, setting.model)
-    runs = HeldOut(demo, case_of(host, {}, demo, setting), groups(DRAW, PAIRS))
+    runs = runs_of(host, setting, DRAW, PAIRS)
     counts = range(FEWEST, setting.steps)
     return {count: torch.tensor(runs.levels(PriorSchedule("dial", speedup=setting.steps / count))) for count in counts}

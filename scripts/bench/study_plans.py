@@ -15,7 +15,7 @@ from setup.in_process import DemoModel
 from ...frdiff.planning.plan import Plan, StepKind
 from ...frdiff.planning.prior import PriorSchedule
 from ...frdiff.planning.run import SamplingRun
-from ..calibrate.held_out import HeldOut
+from ..calibrate.held_out import HeldOut, runs_of
 from .usual import case_of, scheduled, together
 
 BENT = (
@@ -56,7 +56,7 @@ class Keyframes(PriorSchedule):
 def bent(host: Any) -> None:
     """What bent costs gain over the dial, in dB."""
     for setting in _settings(BENT):
-        runs = _runs(host, setting, CHOOSE)
+        runs = runs_of(host, setting, CHOOSE, PAIRS)
         for speedup in DIALS:
             dial = _levels(runs, PriorSchedule("dial", speedup=speedup))
             others = [_levels(runs, Bent("bent", speedup=speedup, power=power)) for power in POWERS]
@@ -68,7 +68,7 @@ def search(host: Any) -> None:
     """The best of many plans with as many keyframes as the dial's, each one keyframe away from the best so far."""
     for setting in _settings(SEARCHED):
         start = _keyframes_of_dial(host, setting)
-        chosen_on, seen_on = (_runs(host, setting, draw) for draw in (CHOOSE, SEE))
+        chosen_on, seen_on = (runs_of(host, setting, draw, PAIRS) for draw in (CHOOSE, SEE))
         best = _best_plan(chosen_on, start, setting.steps)
         chosen, seen = (_gain(runs, start, best) for runs in (chosen_on, seen_on))
         print(setting, start, best, f"chosen on {chosen:+.2f} seen on {seen:+.2f}", flush=True)
@@ -106,11 +106,6 @@ def moved(keyframes: tuple[int, ...], steps: int) -> Iterator[tuple[int, ...]]:
 
 def _settings(names: tuple[str, ...]) -> list[Setting]:
     return [setting for setting in SETTINGS if str(setting) in names]
-
-
-def _runs(host: Any, setting: Setting, draw: str) -> HeldOut:
-    demo = DemoModel(host, setting.model)
-    return HeldOut(demo, case_of(host, {}, demo, setting), groups(draw, PAIRS))
 
 
 def _levels(runs: HeldOut, schedule: PriorSchedule) -> torch.Tensor:

@@ -129,6 +129,12 @@ class HeldOut:
             return self._demo.vae.decode(latent).movedim(-1, 1).nan_to_num()
 
 
+def runs_of(host: Any, setting: Setting, draw: str, pairs: int) -> HeldOut:
+    """Runs of pairs of a draw at a setting."""
+    demo = DemoModel(host, setting.model)
+    return HeldOut(demo, case_of(host, {}, demo, setting), groups(draw, pairs))
+
+
 def means(found: dict[str, Any]) -> list[str]:
     """The rows of a setting by speed."""
     return [
